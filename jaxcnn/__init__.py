@@ -1,0 +1,17 @@
+"""The layers of a convolutional network in JAX, each with a hand-written gradient rule."""
+
+from . import reference as reference
+from .activation import relu as relu
+from .activation import softmax as softmax
+from .convolution import conv as conv
+from .convolution import conv_general_dilated as conv_general_dilated
+from .convolution import conv_transpose as conv_transpose
+from .linear import dense as dense
+from .loss import softmax_cross_entropy as softmax_cross_entropy
+from .loss import (
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
+)
+from .pooling import avg_pool as avg_pool
+from .pooling import max_pool as max_pool
+
+__version__ = "0.1.0"

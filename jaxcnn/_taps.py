@@ -1,0 +1,128 @@
+"""The taps of a pooling window: gathered from an input, and scattered back to it.
+
+A tap is one place `a` of the window; tap a of output place i lies at i * strides + a *
+rhs_dilation - low in the input. Both directions are plain slices, pads and sums: XLA vectorises
+them, where reduce-window and above all select-and-scatter run element by element on CPU.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ._cotangent import explicit_sharding
+from ._window import Window, span
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A window of shape `k` over an input of spatial shape `n`; the channels come last."""
+
+    window: Window
+    k: tuple[int, ...]
+    n: tuple[int, ...]
+
+    @property
+    def m(self) -> tuple[int, ...]:
+        """The output's spatial shape."""
+        return self.window.output_shape(self.n, self.k)
+
+    def places(self) -> Iterator[tuple[int, ...]]:
+        """Every place of the window, in row-major order."""
+        return itertools.product(*map(range, self.k))
+
+    def real(self) -> np.ndarray:
+        """`[taps, M..]`: whether a tap of an output place lies in the input, not in the padding."""
+        result = np.ones((1, *(1 for _ in self.k)), bool)
+        axes = zip(self.n, self.m, self.k, self.window.strides, strict=True)
+        for axis, (n, m, k, s) in enumerate(axes):
+            low, d = self.window.padding[axis][0], self.window.rhs_dilation[axis]
+            place = np.arange(m)[None] * s + np.arange(k)[:, None] * d - low
+            shape = [1] * len(self.k)
+            shape[axis] = m
+            inside = ((place >= 0) & (place < n)).reshape(1, k, *shape)
+            result = (result[:, None] & inside).reshape(
+                -1, *np.broadcast_shapes(result.shape[1:], shape)
+            )
+        return result
+
+
+def gather(x: jax.Array, taps: Taps, fill) -> Iterator[jax.Array]:
+    """Tap by tap the elements that the output places see, `[N.., M.., C]`; `fill` in the padding."""
+    window, first = taps.window, x.ndim - 1 - len(taps.k)
+    reach = [
+        (low, span(m, s) + span(k, d) - 1 - low - n)
+        for m, n, k, s, d, (low, _) in zip(
+            taps.m, taps.n, taps.k, window.strides, window.rhs_dilation, window.padding, strict=True
+        )
+    ]
+    x = _pad(x, reach, fill)
+    for place in taps.places():
+        start = [a * d for a, d in zip(place, window.rhs_dilation, strict=True)]
+        stop = [a + span(m, s) for a, m, s in zip(start, taps.m, window.strides, strict=True)]
+        lead = x.shape[:first]
+        yield lax.slice(
+            x,
+            (*(0 for _ in lead), *start, 0),
+            (*lead, *stop, x.shape[-1]),
+            (*(1 for _ in lead), *window.strides, 1),
+        )
+
+
+def scatter(shares: Sequence[jax.Array], taps: Taps) -> jax.Array:
+    """The sum of every tap's share at the place it was gathered from, `[N.., S.., C]`.
+
+    Input places that differ by a multiple of the stride form a phase; each phase is one sum of
+    shifted shares, and the phases are interleaved at the end.
+    """
+    window = taps.window
+    strides, axes = window.strides, len(taps.k)
+    rows = [
+        max(m + (k - 1) * d // s, -(-(low + n) // s))
+        for m, n, k, s, d, (low, _) in zip(
+            taps.m, taps.n, taps.k, strides, window.rhs_dilation, window.padding, strict=True
+        )
+    ]
+    phases: dict[tuple[int, ...], jax.Array] = {}
+    for place, share in zip(taps.places(), shares, strict=True):
+        offset = [a * d for a, d in zip(place, window.rhs_dilation, strict=True)]
+        phase = tuple(o % s for o, s in zip(offset, strides, strict=True))
+        before = [o // s for o, s in zip(offset, strides, strict=True)]
+        after = [r - m - q for r, m, q in zip(rows, taps.m, before, strict=True)]
+        shifted = _pad(share, list(zip(before, after, strict=True)), 0)
+        phases[phase] = phases[phase] + shifted if phase in phases else shifted
+
+    empty = jnp.zeros_like(next(iter(phases.values())))
+    sharding = explicit_sharding(empty)
+
+    def interleaved(phase: tuple[int, ...]) -> jax.Array:
+        axis = len(phase)
+        if axis == axes:
+            return phases.get(phase, empty)
+        if strides[axis] == 1:
+            return interleaved((*phase, 0))
+        parts = [interleaved((*phase, r)) for r in range(strides[axis])]
+        at = parts[0].ndim - 1 - axes + axis
+        shape = list(parts[0].shape)
+        shape[at] *= strides[axis]
+        return lax.reshape(jnp.stack(parts, at + 1), shape, out_sharding=sharding)
+
+    full = interleaved(())
+    crop = [
+        (-low, low + n - r * s)
+        for n, r, s, (low, _) in zip(taps.n, rows, strides, window.padding, strict=True)
+    ]
+    return _pad(full, crop, 0)
+
+
+def _pad(x: jax.Array, both: Sequence[tuple[int, int]], fill) -> jax.Array:
+    """Pads, or with a negative number crops, the spatial axes, which stand before the channels."""
+    if not any(low or high for low, high in both):
+        return x
+    lead = x.ndim - 1 - len(both)
+    config = [(0, 0, 0)] * lead + [(low, high, 0) for low, high in both] + [(0, 0, 0)]
+    return lax.pad(x, np.array(fill, x.dtype), config)

@@ -1,0 +1,360 @@
+r"""Convolutions: conv, conv_transpose and conv_general_dilated, over one rule.
+
+Forward, at output place i (one index for each spatial axis), output channel o:
+
+    y[n, i, o] = sum over a, c of  x[n, i + a, c] * w[a, c, o]  +  b[o]
+
+Backward, for the cotangent g of y:
+
+    dx[n, i, c] = sum over a, o of  g[n, i - a, o] * w[a, c, o]
+    dw[a, c, o] = sum over n, i of  x[n, i + a, c] * g[n, i, o]
+    db[o]       = sum over n, i of  g[n, i, o]
+
+dx is itself a convolution: of g, padded by the kernel's size minus one less the forward padding,
+with w flipped along its spatial axes and its two channel axes exchanged. dw is one too: of x with g,
+where the batch takes the part of the channels and is summed. Strides dilate g; a dilated kernel is
+dilated in dx as well, and is the stride of dw; channel groups keep to themselves.
+
+Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
+mean over the batch belongs to the loss.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from ._correlate import correlate, correlate_over_batch
+from ._cotangent import cotangent, explicit_sharding
+from ._window import Padding, Window, ints, pairs, transposed_pairs
+
+
+class _Setting(NamedTuple):
+    """What of a convolution is static: hashable, so that custom_vjp can keep it."""
+
+    window: Window
+    groups: int = 1
+    precision: Any = None
+    dtype: Any = None
+    out_sharding: Any = None
+
+
+def _convolve(x, w, b, s: _Setting):
+    y = correlate(x, w, s.window, s.groups, s.precision, s.dtype, s.out_sharding)
+    return y if b is None else y + jnp.expand_dims(b, tuple(range(y.ndim - 1)))
+
+
+def _convolve_fwd(x, w, b, s: _Setting):
+    # x and w are what the formulas read; b is kept for its dtype alone.
+    return _convolve(x, w, b, s), (x, w, b)
+
+
+def _convolve_bwd(s: _Setting, residuals, g):
+    x, w, b = residuals
+    n, k = x.shape[1:-1], w.shape[:-2]
+    w_flipped = _exchange_channels(jnp.flip(w, tuple(range(len(k)))), s.groups)
+    dx = correlate(
+        g, w_flipped, s.window.of_dx(n, k), s.groups, s.precision, None, explicit_sharding(x)
+    )
+    dw = correlate_over_batch(
+        x, g, s.window.of_dw(n, k), s.groups, s.precision, explicit_sharding(w)
+    )
+    db = None if b is None else cotangent(jnp.sum(g, tuple(range(g.ndim - 1))), b)
+    return cotangent(dx, x), cotangent(dw, w), db
+
+
+_convolution = jax.custom_vjp(_convolve, nondiff_argnums=(3,))
+_convolution.defvjp(_convolve_fwd, _convolve_bwd)
+
+
+def _exchange_channels(w, groups: int):
+    """`[K.., C/G, O]` as `[K.., O/G, C]`: input and output channels exchanged, group by group."""
+    *k, c, o = w.shape
+    w = w.reshape(*k, c, groups, o // groups)
+    return jnp.swapaxes(w, -1, -3).reshape(*k, o // groups, groups * c)
+
+
+def conv(
+    x: jax.Array,
+    w: jax.Array,
+    b: jax.Array | None = None,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """Convolution with a bias, channels last, over one to three spatial axes.
+
+    y[n, i, o] = sum over a, c of x[n, i * strides + a * kernel_dilation - low, c] * w[a, c, o] + b[o]
+
+    Args:
+        x: input `[N.., S.., Cin]`, any number of leading batch axes, none included.
+        w: kernel `[K.., Cin / feature_group_count, Cout]`; its rank says how many axes are spatial.
+        b: bias `[Cout]`, or None.
+        strides: an int or one an axis.
+        padding: "SAME", "SAME_LOWER", "VALID", an int for both sides of every axis, or a
+            (low, high) pair for each spatial axis; a negative one crops.
+        kernel_dilation: distance of neighbouring taps, an int or one an axis.
+        feature_group_count: blocks of channels that do not see each other; `Cin` for a depthwise
+            convolution.
+        precision: as in `jax.lax.conv_general_dilated`.
+
+    Returns:
+        `[N.., S'.., Cout]`, in the common dtype of x, w and b.
+
+    Raises:
+        TypeError: dtypes differ or are not floating, or an option is not a static integer.
+        ValueError: shapes do not fit each other, or the output would be empty.
+
+    Reverse mode only: `jax.jvp` of this function raises, as of any `custom_vjp`; `jax.grad` of
+    `jax.grad`, `jax.hessian` and `jax.jvp` of `jax.grad` work. For plain forward mode use
+    `jaxcnn.reference.conv`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> x, w = jnp.arange(4.0).reshape(1, 4, 1), jnp.array([1.0, 0.0, -1.0]).reshape(3, 1, 1)
+        >>> jaxcnn.conv(x, w).ravel().tolist()
+        [-1.0, -2.0, -2.0, 2.0]
+        >>> jax.grad(lambda w: jaxcnn.conv(x, w).sum())(w).ravel().tolist()
+        [3.0, 6.0, 6.0]
+    """
+    axes = _check("conv", x, w, b, leading=True)
+    strides = ints("strides", strides, axes)
+    dilation = ints("kernel_dilation", kernel_dilation, axes)
+    n, k = x.shape[x.ndim - 1 - axes : -1], w.shape[:-2]
+    window = Window(strides, pairs(padding, n, k, strides, dilation), (1,) * axes, dilation)
+    groups = _check_channels("w", x.shape[-1], w, feature_group_count)
+    _check_bias(b, w.shape[-1])
+    return _batched(x, w, b, _Setting(window, groups, _hashable(precision)))
+
+
+def conv_transpose(
+    x: jax.Array,
+    w: jax.Array,
+    b: jax.Array | None = None,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: Padding = "SAME",
+    kernel_dilation: int | Sequence[int] = 1,
+    transpose_kernel: bool = False,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
+    """Transposed convolution with a bias: the gradient of `conv` with respect to its input.
+
+    The strides dilate x, and w slides over the result one cell at a time:
+
+    y[n, i, o] = sum over j, a, c with j * strides = i + a * kernel_dilation - low of
+                 x[n, j, c] * w[a, c, o] + b[o]
+
+    Args:
+        x: input `[N.., S.., Cin]`.
+        w: kernel `[K.., Cin, Cout]`, or `[K.., Cout, Cin]` with `transpose_kernel`: the kernel of
+            the `conv` whose gradient with respect to its input this is.
+        b: bias `[Cout]`, or None.
+        strides: how far x is dilated, an int or one an axis.
+        padding: "SAME" gives `S * strides` outputs; "VALID" gives `S * strides + max(span -
+            strides, 0)`, where span is `(K - 1) * kernel_dilation + 1`; an int or (low, high)
+            pairs pad the dilated x, as in `jax.lax.conv_transpose`.
+        kernel_dilation: distance of neighbouring taps, an int or one an axis.
+        transpose_kernel: flip w along its spatial axes and exchange its channel axes.
+        precision: as in `jax.lax.conv_general_dilated`.
+
+    PyTorch's `conv_transpose(stride=s, padding=p, output_padding=q, dilation=d)` is
+    `conv_transpose(..., strides=s, kernel_dilation=d, transpose_kernel=True, padding=(r - p,
+    r - p + q))`, the pair for every axis, with `r = (K - 1) * d`, and w moved from PyTorch's
+    `[Cin, Cout, K..]` to `[K.., Cout, Cin]`.
+
+    Returns:
+        `[N.., S'.., Cout]`, in the common dtype of x, w and b.
+
+    Raises:
+        TypeError: dtypes differ or are not floating, or an option is not a static integer.
+        ValueError: shapes do not fit each other, or the output would be empty.
+
+    Reverse mode only, as `conv`; for plain forward mode use `jaxcnn.reference.conv_transpose`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> x, w = jnp.array([[1.0], [2.0]]), jnp.ones((2, 1, 1))
+        >>> jaxcnn.conv_transpose(x, w, strides=2).ravel().tolist()
+        [1.0, 1.0, 2.0, 2.0]
+        >>> jax.grad(lambda w: jaxcnn.conv_transpose(x, w, strides=2).sum())(w).ravel().tolist()
+        [3.0, 3.0]
+    """
+    axes = _check("conv_transpose", x, w, b, leading=True)
+    strides = ints("strides", strides, axes)
+    dilation = ints("kernel_dilation", kernel_dilation, axes)
+    if transpose_kernel:
+        w = jnp.swapaxes(jnp.flip(w, tuple(range(axes))), -1, -2)
+    padding = transposed_pairs(padding, w.shape[:-2], strides, dilation)
+    _check_channels("w", x.shape[-1], w, 1)
+    _check_bias(b, w.shape[-1])
+    window = Window((1,) * axes, padding, strides, dilation)
+    return _batched(x, w, b, _Setting(window, 1, _hashable(precision)))
+
+
+def conv_general_dilated(
+    lhs: jax.Array,
+    rhs: jax.Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: Any = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: Any = None,
+    out_sharding: NamedSharding | PartitionSpec | None = None,
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated` with the hand-written gradient: a drop-in.
+
+    Every argument means what it means there, `dimension_numbers` included; the operands are
+    brought into the canonical order and the rule of `conv` does the rest. A `batch_group_count`
+    of G is a `feature_group_count` of G once the G blocks of the batch are laid beside each other
+    as channels.
+
+    Raises:
+        TypeError: dtypes differ or are not floating, or an option is not a static integer.
+        ValueError: shapes do not fit each other, or the output would be empty.
+
+    Reverse mode only, as `conv`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> x, w = jnp.ones((1, 1, 4, 4)), jnp.ones((1, 1, 3, 3))
+        >>> jaxcnn.conv_general_dilated(x, w, (2, 2), "SAME").shape
+        (1, 1, 2, 2)
+    """
+    axes = _check("conv_general_dilated", lhs, rhs, None, names=("lhs", "rhs"))
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    batch, feature, *space = numbers.lhs_spec
+    x = jnp.transpose(lhs, (batch, *space, feature))
+    out, inp, *space = numbers.rhs_spec
+    w = jnp.transpose(rhs, (*space, inp, out))
+
+    strides = ints("window_strides", window_strides, axes)
+    lhs_dilation = ints("lhs_dilation", lhs_dilation, axes)
+    rhs_dilation = ints("rhs_dilation", rhs_dilation, axes)
+    if isinstance(padding, str) and set(lhs_dilation) != {1}:
+        raise ValueError(
+            f"padding is {padding!r} with lhs_dilation {lhs_dilation}: expected explicit (low, "
+            "high) pairs, or jaxcnn.conv_transpose"
+        )
+    padding = pairs(padding, x.shape[1:-1], w.shape[:-2], strides, rhs_dilation)
+    window = Window(strides, padding, lhs_dilation, rhs_dilation)
+
+    (groups,) = ints("feature_group_count", feature_group_count, 1)
+    (batches,) = ints("batch_group_count", batch_group_count, 1)
+    if batches > 1:
+        if groups > 1:
+            raise ValueError(
+                f"batch_group_count is {batches} and feature_group_count is {groups}: "
+                "expected at most one of them above 1"
+            )
+        if x.shape[0] % batches:
+            raise ValueError(
+                f"batch_group_count is {batches}: expected a divisor of lhs's batch {x.shape[0]}"
+            )
+        x = _batch_groups_as_channels(x, batches)
+    _check_channels("rhs", x.shape[-1], w, max(groups, batches), names=("lhs", "rhs"))
+
+    to_user = np.argsort((numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]))
+    s = _Setting(
+        window,
+        max(groups, batches),
+        _hashable(precision),
+        None if preferred_element_type is None else jnp.dtype(preferred_element_type),
+        _permuted_sharding(out_sharding, numbers.out_spec),
+    )
+    return jnp.transpose(_batched(x, w, None, s), to_user)
+
+
+def _batch_groups_as_channels(x, groups: int):
+    n, *space, c = x.shape
+    x = x.reshape(groups, n // groups, *space, c)
+    return jnp.moveaxis(x, 0, -2).reshape(n // groups, *space, groups * c)
+
+
+def _permuted_sharding(sharding, out_spec: Sequence[int]):
+    if sharding is None:
+        return None
+    spec = sharding.spec if isinstance(sharding, NamedSharding) else sharding
+    spec = tuple(spec) + (None,) * (len(out_spec) - len(spec))
+    batch, feature, *space = out_spec
+    canonical = PartitionSpec(*(spec[i] for i in (batch, *space, feature)))
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, canonical)
+    return canonical
+
+
+def _batched(x, w, b, s: _Setting):
+    """The rule with the leading axes of x as one batch axis."""
+    axes = w.ndim - 2
+    leading = x.shape[: x.ndim - 1 - axes]
+    n, k = x.shape[len(leading) : -1], w.shape[:-2]
+    out = s.window.output_shape(n, k)
+    if min(out) < 1:
+        raise ValueError(
+            f"the output would be empty, {out}: spatial input {n}, kernel {k}, {s.window}; "
+            "expected a padded input at least as large as the dilated kernel"
+        )
+    if len(leading) == 1:
+        return _convolution(x, w, b, s)
+    y = _convolution(x.reshape(-1, *x.shape[len(leading) :]), w, b, s)
+    return y.reshape(*leading, *y.shape[1:])
+
+
+def _hashable(precision):
+    return tuple(precision) if isinstance(precision, list) else precision
+
+
+def _check(function: str, x, w, b, *, leading: bool = False, names=("x", "w")) -> int:
+    """The number of spatial axes, once ranks and dtypes fit."""
+    axes = w.ndim - 2
+    if axes not in (1, 2, 3):
+        raise ValueError(
+            f"{names[1]} has shape {w.shape}: {function} expects a kernel of one to three spatial "
+            "axes and two channel axes"
+        )
+    if x.ndim < axes + 1 or not leading and x.ndim != axes + 2:
+        raise ValueError(
+            f"{names[0]} has shape {x.shape}: {function} expects {axes} spatial axes, as "
+            f"{names[1]} of shape {w.shape} has, beside batch and channels"
+        )
+    dtypes = {
+        name: v.dtype for name, v in zip((*names, "b"), (x, w, b), strict=True) if v is not None
+    }
+    if len(set(dtypes.values())) > 1 or not jnp.issubdtype(x.dtype, jnp.inexact):
+        given = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        raise TypeError(f"{function} expects one floating dtype for all operands, got {given}")
+    return axes
+
+
+def _check_channels(kernel: str, channels: int, w, groups: int, names=("x", "w")) -> int:
+    (groups,) = ints("feature_group_count", groups, 1)
+    c, o = w.shape[-2:]
+    if channels % groups or o % groups:
+        raise ValueError(
+            f"feature_group_count is {groups}: expected a divisor of the {channels} channels of "
+            f"{names[0]} and of the {o} output channels of {names[1]}"
+        )
+    if c * groups != channels:
+        raise ValueError(
+            f"{kernel} takes {c} input channels a group, {names[0]} has {channels} channels and "
+            f"feature_group_count is {groups}: expected {channels // groups}"
+        )
+    return groups
+
+
+def _check_bias(b, channels: int) -> None:
+    if b is not None and b.shape != (channels,):
+        raise ValueError(
+            f"b has shape {b.shape}: expected ({channels},), one for each output channel"
+        )

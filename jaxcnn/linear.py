@@ -1,0 +1,88 @@
+"""The fully connected layer.
+
+    y = x w + b
+
+Backward, for the cotangent g of y, with every leading axis of x taken as one batch:
+
+    dx = g w^T        dw = x^T g        db = sum of g over the batch
+
+Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
+mean over the batch belongs to the loss.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ._cotangent import cotangent
+
+
+def _affine(x, w, b):
+    y = _contract(x, w, ((x.ndim - 1,), (0,)))
+    if b is not None:
+        y = y + jnp.expand_dims(b.astype(y.dtype), tuple(range(y.ndim - 1)))
+    return y.astype(x.dtype)
+
+
+def _affine_fwd(x, w, b):
+    # x and w are what the formulas read; b is kept for its dtype alone.
+    return _affine(x, w, b), (x, w, b)
+
+
+def _affine_bwd(residuals, g):
+    x, w, b = residuals
+    batch = tuple(range(x.ndim - 1))
+    dx = _contract(g, w, ((g.ndim - 1,), (1,)))
+    dw = _contract(x, g, (batch, batch))
+    db = None if b is None else cotangent(jnp.sum(g, batch), b)
+    return cotangent(dx, x), cotangent(dw, w), db
+
+
+_dense = jax.custom_vjp(_affine)
+_dense.defvjp(_affine_fwd, _affine_bwd)
+
+
+def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
+    """Fully connected layer: y = x w + b.
+
+    Args:
+        x: input `[.., Din]`.
+        w: weights `[Din, Dout]`.
+        b: bias `[Dout]`, or None.
+
+    Returns:
+        `[.., Dout]`, in the common dtype of x, w and b; sums of 16-bit numbers are kept in float32.
+
+    Raises:
+        TypeError: dtypes differ or are not floating.
+        ValueError: shapes do not fit each other.
+
+    Reverse mode only, as every `custom_vjp`; for plain forward mode use `jaxcnn.reference.dense`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> x, w = jnp.array([1.0, 2.0]), jnp.array([[1.0], [10.0]])
+        >>> jaxcnn.dense(x, w).tolist()
+        [21.0]
+        >>> jax.grad(lambda x: jaxcnn.dense(x, w).sum())(x).tolist()
+        [1.0, 10.0]
+    """
+    if w.ndim != 2:
+        raise ValueError(f"w has shape {w.shape}: dense expects [Din, Dout]")
+    if x.ndim < 1 or x.shape[-1] != w.shape[0]:
+        raise ValueError(
+            f"x has shape {x.shape} and w {w.shape}: dense expects the last axis of x to be the "
+            f"first of w, {w.shape[0]}"
+        )
+    if b is not None and b.shape != w.shape[1:]:
+        raise ValueError(f"b has shape {b.shape}: dense expects {w.shape[1:]}")
+    dtypes = [x.dtype, w.dtype] + ([] if b is None else [b.dtype])
+    if len(set(dtypes)) > 1 or not jnp.issubdtype(x.dtype, jnp.inexact):
+        given = ", ".join(f"{n} {d}" for n, d in zip("xwb", dtypes, strict=False))
+        raise TypeError(f"dense expects one floating dtype for all operands, got {given}")
+    return _dense(x, w, b)
+
+
+def _contract(left, right, axes):
+    wide = jnp.float32 if left.dtype.itemsize < 4 else left.dtype
+    return lax.dot_general(left, right, (axes, ((), ())), preferred_element_type=wide)

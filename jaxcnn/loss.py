@@ -1,0 +1,231 @@
+"""Softmax with cross-entropy: one loss an example, of logits z and labels y.
+
+    p = softmax(z)        loss = - sum over classes of  y * log p
+
+Backward, for the cotangent g of the loss, with S = sum over classes of y:
+
+    dz = g * (S p - y)        dy = - g log p
+
+The post's y_hat - y is the case S = 1; a masked or weighted row of labels has another S, and the
+short formula is then wrong.
+
+Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
+mean over the batch is the caller's.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from ._cotangent import cotangent
+from ._widen import widen
+from .activation import canonical_axes
+
+Axis = int | tuple[int, ...]
+
+
+def _log_softmax(z, axis):
+    # A row of -inf has no class: its maximum is no shift, its sum no logarithm, and p is 0.
+    top = jnp.max(z, axis, keepdims=True)
+    z = z - jnp.where(jnp.isneginf(top), 0, top)
+    total = jnp.sum(jnp.exp(z), axis, keepdims=True)
+    return z - jnp.log(jnp.where(total == 0, 1, total))
+
+
+def _log_p(z, y, axis):
+    # An impossible class that is not asked for counts 0, not 0 * inf.
+    log_p = _log_softmax(widen(z), axis)
+    return jnp.where(jnp.isneginf(log_p) & (y == 0), 0, log_p)
+
+
+def _cross_entropy(z, y, axis):
+    return -jnp.sum(widen(y) * _log_p(z, y, axis), axis)
+
+
+def _cross_entropy_fwd(z, y, axis):
+    # z and y are the caller's own arrays; p is cheaper to compute again than to keep.
+    return _cross_entropy(z, y, axis), (z, y)
+
+
+def _cross_entropy_bwd(axis, residuals, g):
+    z, y = residuals
+    g = jnp.expand_dims(g, axis)
+    p = jnp.exp(_log_softmax(widen(z), axis))
+    s = jnp.sum(widen(y), axis, keepdims=True)
+    dz = g * (s * p - widen(y))
+    dy = -g * _log_p(z, y, axis)
+    return cotangent(dz, z), cotangent(dy, y)
+
+
+_cross_entropy_rule = jax.custom_vjp(_cross_entropy, nondiff_argnums=(2,))
+_cross_entropy_rule.defvjp(_cross_entropy_fwd, _cross_entropy_bwd)
+
+
+def softmax_cross_entropy(
+    logits: jax.Array,
+    labels: jax.Array,
+    axis: Axis = -1,
+    where: jax.Array | None = None,
+) -> jax.Array:
+    """Cross-entropy of softmax(logits) with a distribution over the classes, one loss an example.
+
+    loss = - sum over classes of labels * log softmax(logits)
+
+    Args:
+        logits: `[.., classes]`, floating; 16-bit ones are computed in float32.
+        labels: the same shape; a row need not sum to one.
+        axis: the class axis, or a tuple of axes that together are the classes.
+        where: mask that broadcasts to the shape of logits. A masked class takes no part: neither
+            in the softmax nor in the labels. A wholly masked example has loss 0 and gradient 0.
+
+    Returns:
+        `[..]`, float32 or wider.
+
+    Raises:
+        TypeError: logits are not floating.
+        ValueError: logits and labels differ in shape, or there is no such axis.
+
+    The gradient with respect to labels is -log p; it is 0 where both a label and its probability
+    are 0, since such a class contributes 0 to the loss. Reverse mode only, as every `custom_vjp`;
+    for plain forward mode use `jaxcnn.reference.softmax_cross_entropy`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> z, y = jnp.array([0.0, 0.0]), jnp.array([1.0, 0.0])
+        >>> print(jaxcnn.softmax_cross_entropy(z, y))
+        0.6931472
+        >>> jax.grad(jaxcnn.softmax_cross_entropy)(z, y).tolist()
+        [-0.5, 0.5]
+    """
+    _check_logits("softmax_cross_entropy", logits)
+    axes = canonical_axes(logits, axis, "logits")
+    if labels.shape != logits.shape:
+        raise ValueError(
+            f"labels have shape {labels.shape}: expected the shape of logits, {logits.shape}"
+        )
+    if not jnp.issubdtype(labels.dtype, jnp.floating):
+        labels = labels.astype(logits.dtype)
+    if where is not None:
+        where = _mask(where, logits, axes)
+        logits = jnp.where(where, logits, -jnp.inf)
+        labels = jnp.where(where, labels, 0)
+    return _cross_entropy_rule(logits, labels, axes)
+
+
+def _one_hot(z, labels):
+    classes = jnp.arange(z.shape[-1], dtype=labels.dtype)
+    return labels[..., None] == classes.reshape((1,) * labels.ndim + (-1,))
+
+
+def _no_such_class(z, labels):
+    return (labels < 0) | (labels >= z.shape[-1])
+
+
+def _integer_cross_entropy(z, labels):
+    log_p = _log_softmax(widen(z), -1)
+    loss = -jnp.sum(jnp.where(_one_hot(z, labels), log_p, 0), -1)
+    return jnp.where(_no_such_class(z, labels), jnp.nan, loss)
+
+
+def _integer_cross_entropy_fwd(z, labels):
+    return _integer_cross_entropy(z, labels), (z, labels)
+
+
+def _integer_cross_entropy_bwd(residuals, g):
+    # The rule of _cross_entropy for a label row of one 1, so S = 1; labels are integers: no dy.
+    z, labels = residuals
+    p = jnp.exp(_log_softmax(widen(z), -1))
+    dz = g[..., None] * (p - _one_hot(z, labels).astype(p.dtype))
+    return cotangent(jnp.where(_no_such_class(z, labels)[..., None], jnp.nan, dz), z), None
+
+
+_integer_cross_entropy_rule = jax.custom_vjp(_integer_cross_entropy)
+_integer_cross_entropy_rule.defvjp(_integer_cross_entropy_fwd, _integer_cross_entropy_bwd)
+
+
+def softmax_cross_entropy_with_integer_labels(
+    logits: jax.Array,
+    labels: jax.Array,
+    axis: Axis = -1,
+    where: jax.Array | None = None,
+) -> jax.Array:
+    """Cross-entropy of softmax(logits) with the number of the right class, one loss an example.
+
+    loss = - log softmax(logits)[label]
+
+    Args:
+        logits: `[.., classes]`, floating; 16-bit ones are computed in float32.
+        labels: `[..]`, integers in 0..classes-1. Any other label gives a NaN loss and a NaN
+            gradient, so that a mistake in the data is seen.
+        axis: the class axis, or a tuple of axes that, flattened in this order, are the classes.
+        where: mask that broadcasts to the shape of logits. A masked class takes no part; an example
+            whose own class is masked, or all classes, has loss 0 and gradient 0.
+
+    Returns:
+        `[..]`, float32 or wider.
+
+    Raises:
+        TypeError: logits are not floating or labels not integers.
+        ValueError: labels have another shape than logits without their class axes, or there is no
+            such axis.
+
+    Reverse mode only, as every `custom_vjp`; for plain forward mode use the function of the same
+    name in `jaxcnn.reference`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> z, label = jnp.array([0.0, 0.0]), jnp.array(1)
+        >>> print(jaxcnn.softmax_cross_entropy_with_integer_labels(z, label))
+        0.6931472
+        >>> jax.grad(jaxcnn.softmax_cross_entropy_with_integer_labels)(z, label).tolist()
+        [0.5, -0.5]
+    """
+    _check_logits("softmax_cross_entropy_with_integer_labels", logits)
+    axes = canonical_axes(logits, axis, "logits")
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            f"labels have dtype {labels.dtype}: expected integers; for a distribution over the "
+            "classes use softmax_cross_entropy"
+        )
+    batch = tuple(a for a in range(logits.ndim) if a not in axes)
+    shape = tuple(logits.shape[a] for a in batch)
+    if labels.shape != shape:
+        raise ValueError(
+            f"labels have shape {labels.shape}: expected {shape}, the shape {logits.shape} of "
+            f"logits without axis {axis}"
+        )
+    if labels.dtype.itemsize < 4:
+        labels = labels.astype(jnp.int32)  # classes may outnumber 8 or 16 bits
+    z = _classes_last(logits, batch, axes)
+    if where is None:
+        return _integer_cross_entropy_rule(z, labels)
+    mask = _classes_last(jnp.broadcast_to(_mask(where, logits, axes), logits.shape), batch, axes)
+    z = jnp.where(mask, z, -jnp.inf)
+    labels = jnp.where(jnp.any(mask, -1), labels, 0)
+    counts = jnp.any(mask & _one_hot(z, labels), -1) | _no_such_class(z, labels)
+    return jnp.where(counts, _integer_cross_entropy_rule(z, labels), 0)
+
+
+def _classes_last(x, batch: tuple[int, ...], axes: tuple[int, ...]):
+    x = jnp.transpose(x, (*batch, *axes))
+    return x if len(axes) == 1 else x.reshape(*x.shape[: len(batch)], -1)
+
+
+def _mask(where, logits, axes: tuple[int, ...]):
+    # As in Optax, a mask without the class axes counts for every class of its example.
+    if where.ndim == logits.ndim - len(axes):
+        where = jnp.expand_dims(where, axes)
+    try:
+        fits = jnp.broadcast_shapes(where.shape, logits.shape) == logits.shape
+    except ValueError:
+        fits = False
+    if not fits or where.ndim not in (0, logits.ndim):
+        raise ValueError(
+            f"where has shape {where.shape}: expected one that broadcasts to that of logits, "
+            f"{logits.shape}"
+        )
+    return where.astype(bool)
+
+
+def _check_logits(function: str, logits) -> None:
+    if not jnp.issubdtype(logits.dtype, jnp.floating):
+        raise TypeError(f"logits have dtype {logits.dtype}: {function} expects floating ones")

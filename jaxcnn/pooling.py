@@ -1,0 +1,256 @@
+"""Pooling: max_pool and avg_pool.
+
+Over the window of output place i, with taps a, P(i, a) = i * strides + a * window_dilation - low:
+
+    max_pool:  y[i] = max over a of x[P(i, a)]      dx = g routed through the mask of the winners
+    avg_pool:  y[i] = mean over a of x[P(i, a)]     dx = g shared equally among the counted elements
+
+Both backward passes are one scatter: the share of g that belongs to tap a goes back to P(i, a), and
+windows that overlap add up. A mask needs no select-and-scatter, and so no serial loop on CPU and no
+atomic addition on GPU.
+
+Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._taps import Taps, gather, scatter
+from ._widen import widen
+from ._window import Padding, Window, ints, pairs
+
+
+def _max_pool_winner(x, taps: Taps):
+    """The maxima, and which tap each came from: the first of equals, the first NaN."""
+    dtype = np.int8 if len(list(taps.places())) < 128 else np.int32
+    # A window starts from its first tap in the input, so the padding is no winner, not at -inf.
+    first = np.argmax(taps.real(), axis=0).astype(dtype)
+    y, winner = None, None
+    for number, tap in enumerate(gather(x, taps, _least(x.dtype))):
+        if y is None:
+            y, winner = tap, jnp.broadcast_to(_over_places(first, x), tap.shape)
+        else:
+            better = (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
+            y = jnp.where(better, tap, y)
+            winner = jnp.where(better, dtype(number), winner)
+    return y, winner
+
+
+def _max_pool_first(x, taps: Taps):
+    return reduce(jnp.maximum, gather(x, taps, _least(x.dtype)))
+
+
+def _max_pool_first_fwd(x, taps: Taps):
+    # One small integer an output: up to 16 times less than x and y.
+    return _max_pool_winner(x, taps)
+
+
+def _max_pool_first_bwd(taps: Taps, winner, g):
+    wide = widen(g)
+    shares = [jnp.where(winner == number, wide, 0) for number, _ in enumerate(taps.places())]
+    return (scatter(shares, taps).astype(g.dtype),)
+
+
+_max_pool_first_rule = jax.custom_vjp(_max_pool_first, nondiff_argnums=(1,))
+_max_pool_first_rule.defvjp(_max_pool_first_fwd, _max_pool_first_bwd)
+
+
+def _max_pool_tied(x, taps: Taps, split: bool):
+    del split
+    return _max_pool_first(x, taps)
+
+
+def _max_pool_tied_fwd(x, taps: Taps, split: bool):
+    # The mask of the winners is where x equals y; both arrays are alive anyway.
+    y = _max_pool_tied(x, taps, split)
+    return y, (x, y)
+
+
+def _max_pool_tied_bwd(taps: Taps, split: bool, residuals, g):
+    x, y = residuals
+    wide = widen(g)
+    masks = [
+        ((tap == y) | (jnp.isnan(tap) & jnp.isnan(y))) & _over_places(real, x)
+        for tap, real in zip(gather(x, taps, _least(x.dtype)), taps.real(), strict=True)
+    ]
+    if split:
+        wide = wide / reduce(add, [mask.astype(wide.dtype) for mask in masks])
+    shares = [jnp.where(mask, wide, 0) for mask in masks]
+    return (scatter(shares, taps).astype(g.dtype),)
+
+
+_max_pool_tied_rule = jax.custom_vjp(_max_pool_tied, nondiff_argnums=(1, 2))
+_max_pool_tied_rule.defvjp(_max_pool_tied_fwd, _max_pool_tied_bwd)
+
+
+def max_pool(
+    x: jax.Array,
+    window_shape: Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: Padding = "VALID",
+    *,
+    window_dilation: int | Sequence[int] | None = None,
+    ties: Literal["first", "all", "split"] = "first",
+) -> jax.Array:
+    """Max-pooling: y[i] = max over the window of i, with g routed to the winners.
+
+    Args:
+        x: input `[N.., S.., C]`, any number of leading batch axes, none included.
+        window_shape: the window's size, one int a spatial axis; its length says how many are
+            spatial.
+        strides: an int or one an axis; None is 1, as in `flax.linen.max_pool`.
+        padding: "VALID", "SAME", "SAME_LOWER", an int for both sides of every axis, or a
+            (low, high) pair for each spatial axis. Padding never wins, not against -inf either.
+        window_dilation: distance of neighbouring taps; None is 1.
+        ties: who gets g where several elements are the maximum. "first": the first in row-major
+            order, as in lax and PyTorch. "all": each gets all of g, as with the post's mask.
+            "split": each gets an equal share, as with `jnp.max`.
+
+    A NaN in the window makes y NaN; "first" sends g to the first NaN, "all" and "split" treat the
+    NaNs as tied.
+
+    Returns:
+        `[N.., S'.., C]`, in the dtype of x.
+
+    Raises:
+        TypeError: an option is not a static integer.
+        ValueError: shapes do not fit, the output would be empty, a window lies wholly in the
+            padding, or `ties` is none of the three.
+
+    Reverse mode only, as every `custom_vjp`; for plain forward mode use
+    `jaxcnn.reference.max_pool`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> x = jnp.array([1.0, 3.0, 2.0, 2.0]).reshape(1, 4, 1)
+        >>> jaxcnn.max_pool(x, (2,), 2).ravel().tolist()
+        [3.0, 2.0]
+        >>> jax.grad(lambda x: jaxcnn.max_pool(x, (2,), 2).sum())(x).ravel().tolist()
+        [0.0, 1.0, 1.0, 0.0]
+    """
+    if ties not in ("first", "all", "split"):
+        raise ValueError(f'ties is {ties!r}: expected "first", "all" or "split"')
+    taps = _taps("max_pool", x, window_shape, strides, padding, window_dilation)
+    if ties == "first":
+        return _max_pool_first_rule(x, taps)
+    return _max_pool_tied_rule(x, taps, ties == "split")
+
+
+def _avg_pool(x, taps: Taps, count_include_pad: bool):
+    wide = widen(x)
+    total = reduce(add, gather(wide, taps, 0))
+    return (total / _counts(taps, count_include_pad, wide)).astype(x.dtype)
+
+
+def _avg_pool_fwd(x, taps: Taps, count_include_pad: bool):
+    # The rule is linear: nothing to keep.
+    return _avg_pool(x, taps, count_include_pad), None
+
+
+def _avg_pool_bwd(taps: Taps, count_include_pad: bool, _, g):
+    wide = widen(g)
+    share = wide / _counts(taps, count_include_pad, wide)
+    return (scatter([share for _ in taps.places()], taps).astype(g.dtype),)
+
+
+_avg_pool_rule = jax.custom_vjp(_avg_pool, nondiff_argnums=(1, 2))
+_avg_pool_rule.defvjp(_avg_pool_fwd, _avg_pool_bwd)
+
+
+def avg_pool(
+    x: jax.Array,
+    window_shape: Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: Padding = "VALID",
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """Average pooling: y[i] = mean over the window of i, with g shared equally.
+
+    Args:
+        x: input `[N.., S.., C]`, any number of leading batch axes, none included.
+        window_shape: the window's size, one int a spatial axis; its length says how many are
+            spatial.
+        strides: an int or one an axis; None is 1, as in `flax.linen.avg_pool`.
+        padding: "VALID", "SAME", "SAME_LOWER", an int for both sides of every axis, or a
+            (low, high) pair for each spatial axis.
+        count_include_pad: divide by the size of the window, as Flax and PyTorch do by default;
+            else by the number of its elements that lie in the input.
+
+    Returns:
+        `[N.., S'.., C]`, in the dtype of x; sums of 16-bit numbers are kept in float32.
+
+    Raises:
+        TypeError: x is not floating, or an option is not a static integer.
+        ValueError: shapes do not fit, the output would be empty, or a window lies wholly in the
+            padding.
+
+    Reverse mode only, as every `custom_vjp`; for plain forward mode use
+    `jaxcnn.reference.avg_pool`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxcnn
+        >>> x = jnp.array([1.0, 3.0, 2.0, 2.0]).reshape(1, 4, 1)
+        >>> jaxcnn.avg_pool(x, (2,), 2).ravel().tolist()
+        [2.0, 2.0]
+        >>> jax.grad(lambda x: jaxcnn.avg_pool(x, (2,), 2).sum())(x).ravel().tolist()
+        [0.5, 0.5, 0.5, 0.5]
+    """
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(f"avg_pool expects a floating x, got {x.dtype}")
+    taps = _taps("avg_pool", x, window_shape, strides, padding, None)
+    return _avg_pool_rule(x, taps, bool(count_include_pad))
+
+
+def _taps(function: str, x, window_shape, strides, padding, dilation) -> Taps:
+    """The window over x, once the shapes fit."""
+    try:
+        axes = len(window_shape)
+    except TypeError:
+        raise TypeError(
+            f"window_shape is {window_shape!r}: expected a sequence, one int a spatial axis"
+        ) from None
+    if axes not in (1, 2, 3):
+        raise ValueError(f"window_shape is {window_shape!r}: expected one to three spatial axes")
+    if x.ndim < axes + 1:
+        raise ValueError(
+            f"x has shape {x.shape}: {function} over window_shape {tuple(window_shape)} expects "
+            f"{axes} spatial axes and channels"
+        )
+    k = ints("window_shape", window_shape, axes)
+    strides = ints("strides", strides, axes)
+    dilation = ints("window_dilation", dilation, axes)
+    n = x.shape[x.ndim - 1 - axes : -1]
+    window = Window(strides, pairs(padding, n, k, strides, dilation), (1,) * axes, dilation)
+    taps = Taps(window, k, n)
+    if min(taps.m) < 1:
+        raise ValueError(
+            f"the output would be empty, {taps.m}: window_shape {k} over spatial input {n}, "
+            f"{window}; expected a padded input at least as large as the dilated window"
+        )
+    if not taps.real().any(axis=0).all():
+        raise ValueError(
+            f"padding {window.padding} leaves a window of shape {k} wholly in the padding of "
+            f"spatial input {n}: expected less than the dilated window on each side"
+        )
+    return taps
+
+
+def _counts(taps: Taps, count_include_pad: bool, x):
+    if count_include_pad:
+        return np.array(np.prod(taps.k), x.dtype)
+    return _over_places(taps.real().sum(axis=0).astype(x.dtype), x)
+
+
+def _over_places(static: np.ndarray, x):
+    """`[M..]` with the axes that broadcast it over the batch and the channels of x."""
+    return static.reshape((1,) * (x.ndim - 1 - static.ndim) + static.shape + (1,))
+
+
+def _least(dtype):
+    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
