@@ -202,12 +202,20 @@ def load(name: str | None = None, data_dir: str | os.PathLike[str] | None = None
 
 
 def _load_digits() -> Dataset:
-    from jaxcnn.mnist.digits import TEST, TRAIN, VALIDATION, load_digits
+    from jaxcnn.mnist.digits import TRAIN, VALIDATION, load_digits
 
     images, labels, digests = load_digits()
-    assert len(images) == TRAIN + VALIDATION + TEST
-    parts = [slice(TRAIN), slice(TRAIN, TRAIN + VALIDATION), slice(TRAIN + VALIDATION, None)]
-    return Dataset("digits", *(a[part] for part in parts for a in (images, labels)), digests)
+    held_out = TRAIN + VALIDATION
+    return Dataset(
+        "digits",
+        images[:TRAIN],
+        labels[:TRAIN],
+        images[TRAIN:held_out],
+        labels[TRAIN:held_out],
+        images[held_out:],
+        labels[held_out:],
+        digests,
+    )
 
 
 def _locate(source: Source, data_dir: str | os.PathLike[str] | None) -> dict[str, Path] | None:

@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from jaxcnn._errors import CommandError
@@ -47,7 +48,7 @@ def fetch(
                 known_hash=None,
                 fname=name,
                 path=folder,
-                downloader=download_and_check,
+                downloader=cast(Any, download_and_check),  # pooch annotates its calls wrongly
             )
         except requests.exceptions.RequestException as error:
             failures.append(f"{urlsplit(mirror).netloc}: {_reason(error)}")
@@ -55,8 +56,8 @@ def fetch(
             failures.append(f"{urlsplit(mirror).netloc}: {error}")
         except OSError as error:
             raise CommandError(
-                f"cannot write {name} into the cache {folder}: {error.strerror or error}. Free space"
-                " there or make it writable, or pass a folder that holds the files as --data-dir."
+                f"cannot write {name} into the cache {folder}: {error.strerror or error}. Free"
+                " space or make it writable, or pass a folder that holds the files as --data-dir."
             ) from None
         else:
             return folder / name

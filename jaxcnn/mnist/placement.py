@@ -3,6 +3,8 @@
 Ink is a float image, 0 for paper and 1 for full ink.
 """
 
+import math
+
 import numpy as np
 from PIL import Image
 
@@ -31,9 +33,9 @@ def centre_by_mass(ink: np.ndarray) -> np.ndarray:
         centre = (float((rows * ink).sum() / mass), float((columns * ink).sum() / mass))
     else:
         centre = ((height - 1) / 2, (width - 1) / 2)
-    middle = (SIZE - 1) / 2
-    top = min(max(round(middle - centre[0]), 0), SIZE - height)
-    left = min(max(round(middle - centre[1]), 0), SIZE - width)
+    # Over MNIST the centre of mass lies within [13.5, 14.5) of every image, counting from 0.
+    top = min(max(math.ceil(SIZE / 2 - 0.5 - centre[0]), 0), SIZE - height)
+    left = min(max(math.ceil(SIZE / 2 - 0.5 - centre[1]), 0), SIZE - width)
     image = np.zeros((SIZE, SIZE), np.uint8)
     image[top : top + height, left : left + width] = np.round(ink * 255).astype(np.uint8)
     return image
