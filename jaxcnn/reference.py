@@ -185,15 +185,7 @@ def max_pool(
     else:
         least = np.array(jnp.iinfo(x.dtype).min, x.dtype)
     if ties == "first" and set(dilation) == {1}:
-        leading = x.ndim - n - 1
-        return lax.reduce_window(
-            x,
-            least,
-            lax.max,
-            (1,) * leading + window + (1,),
-            (1,) * leading + strides + (1,),
-            [(0, 0)] * leading + pads + [(0, 0)],
-        )
+        return _reduce_window(x, least, lax.max, window, strides, pads)
     windows = _stacked_windows(x, least, window, strides, pads, dilation)
     if ties == "split":
         return windows.max(-1)
@@ -243,20 +235,32 @@ def avg_pool(
     pads = _pairs(padding, x.shape[-n - 1 : -1], window, strides, (1,) * n)
 
     def window_sum(x):
-        leading = x.ndim - n - 1
-        return lax.reduce_window(
-            x,
-            np.array(0, x.dtype),
-            lax.add,
-            (1,) * leading + window + (1,),
-            (1,) * leading + strides + (1,),
-            [(0, 0)] * leading + pads + [(0, 0)],
-        )
+        return _reduce_window(x, np.array(0, x.dtype), lax.add, window, strides, pads)
 
     if count_include_pad:
         return window_sum(x) / math.prod(window)
     count = window_sum(jnp.ones((*x.shape[-n - 1 : -1], 1), x.dtype))
     return window_sum(x) / count.reshape((1,) * (x.ndim - n - 1) + count.shape)
+
+
+def _reduce_window(x, initial, reducer, window, strides, pads) -> jax.Array:
+    # lax has no gradient of a maximum over negative padding: what it crops is cut off here.
+    leading = [(0, 0)] * (x.ndim - len(window) - 1)
+    both = [*leading, *pads, (0, 0)]
+    x = lax.slice(
+        x,
+        [max(-low, 0) for low, _ in both],
+        [size - max(-high, 0) for size, (_, high) in zip(x.shape, both, strict=True)],
+    )
+    ones = (1,) * len(leading)
+    return lax.reduce_window(
+        x,
+        initial,
+        reducer,
+        (*ones, *window, 1),
+        (*ones, *strides, 1),
+        [(max(low, 0), max(high, 0)) for low, high in both],
+    )
 
 
 def relu(x: ArrayLike) -> jax.Array:
