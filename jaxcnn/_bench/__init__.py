@@ -1,0 +1,1 @@
+"""What `jaxcnn bench` runs: the table of cases, their programs here and in PyTorch, the clock."""

@@ -1,0 +1,47 @@
+"""What the benchmark ran on, and how fast that can be."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .timing import interleaved
+
+
+def matrix_product_rate(n: int = 2048) -> float:
+    """Multiplications and additions a second of a float32 matrix product, its best sample."""
+    a, b = np.random.default_rng(0).standard_normal((2, n, n), np.float32)
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    product = jax.jit(jnp.matmul)
+    samples = interleaved({"product": lambda: product(a, b)}, repeats=10)["product"].samples
+    return 2 * n**3 / min(samples)
+
+
+def describe(torch_peer: Any = None) -> dict[str, Any]:
+    """Device, processors and versions."""
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    kind = device.device_kind if device.platform != "cpu" else f"{_processor()}, {cores} cores"
+    return {
+        "device": kind,
+        "backend": jax.default_backend(),
+        "devices": jax.device_count(),
+        "cores": cores,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "torch": torch_peer.torch.__version__ if torch_peer else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,136 @@
+"""The benchmark as a table, as JSON and as a picture."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .rows import Row
+
+_HEADER = ("hand-written", "automatic", "faster", "PyTorch", "faster", "of peak")
+
+
+def header(width: int) -> str:
+    """The table's first lines, for names of at most this width."""
+    columns = f"{_HEADER[0]:>16}{_HEADER[1]:>16}{_HEADER[2]:>9}{_HEADER[3]:>12}{_HEADER[4]:>9}"
+    line = f"{'case':<{width}}{columns}{_HEADER[5]:>9}"
+    return f"{line}\n{'-' * len(line)}"
+
+
+def line(row: Row, width: int, peak: float) -> str:
+    """One row of the table."""
+    text = f"{row.case + ' ' + row.what:<{width}}"
+    for timing in (row.hand, row.automatic):
+        text += f"{milliseconds(timing.median):>11}{f'±{timing.spread:.0%}':>5}"
+    text += f"{times(row.ratio):>9}"
+    mode = row.best_torch
+    if mode is None or row.torch_ratio is None:
+        text += f"{'-':>12}{'-':>9}"
+    else:
+        text += f"{milliseconds(row.torch[mode].median):>12}{times(row.torch_ratio):>9}"
+    text += f"{row.rate / peak:>9.0%}" if row.rate is not None else f"{'-':>9}"
+    return f"{text}  {mode}" if mode else text
+
+
+def milliseconds(seconds: float) -> str:
+    """Such as 0.123 or 45.6: three digits that count."""
+    ms = 1e3 * seconds
+    return f"{ms:.3f}" if ms < 1 else f"{ms:.2f}" if ms < 10 else f"{ms:.1f}"
+
+
+def times(ratio: float) -> str:
+    """Such as 12x."""
+    return f"{ratio:.2f}x" if ratio < 10 else f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x"
+
+
+def geometric_mean(ratios: Iterable[float]) -> float:
+    """The mean of ratios."""
+    logs = [math.log(r) for r in ratios]
+    return math.exp(sum(logs) / len(logs))
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Geometric means and worst ratios, and what is told of the steps alone."""
+    lines = []
+    steps = [row for row in rows if row.case.startswith("step/")]
+    for title, chosen in (
+        ("layers", [row for row in rows if row not in steps]),
+        ("steps", steps),
+    ):
+        against = {
+            "automatic": [(row.ratio, row) for row in chosen],
+            "PyTorch": [(r, row) for row in chosen if (r := row.torch_ratio) is not None],
+        }
+        for peer, ratios in against.items():
+            if not ratios:
+                continue
+            mean = geometric_mean(ratio for ratio, _ in ratios)
+            worst, row = min(ratios, key=lambda pair: pair[0])
+            lines.append(
+                f"{title} against {peer}: geometric mean {times(mean)} faster over {len(ratios)}"
+                f" rows, the worst {times(worst)}, {row.case} {row.what}"
+            )
+    lines += _of_the_steps({(row.case, row.what): row for row in steps})
+    return "\n".join(lines)
+
+
+def _of_the_steps(rows: Mapping[tuple[str, str], Row]) -> list[str]:
+    lines = []
+    for (case, what), row in rows.items():
+        if what == "alone":
+            seconds, peaks = row.compile_seconds, row.peak_bytes
+            text = []
+            if seconds.get("hand") and seconds.get("automatic"):
+                hand, automatic = seconds["hand"] or 0.0, seconds["automatic"] or 1.0
+                text.append(
+                    f"compile time {hand:.2f} s, automatic {automatic:.2f} s"
+                    f" ({hand / automatic:.2f} of it)"
+                )
+            if peaks.get("hand") and peaks.get("automatic"):
+                hand, automatic = peaks["hand"] or 0, peaks["automatic"] or 1
+                text.append(
+                    f"peak memory {hand / 2**20:.1f} MiB, automatic {automatic / 2**20:.1f} MiB"
+                    f" ({hand / automatic:.2f} of it)"
+                )
+            lines += [f"{case}: {'; '.join(text)}"] if text else []
+        elif (case, "alone") in rows:
+            share = row.hand.median / rows[case, "alone"].hand.median
+            lines.append(f"{case}: inside a scan {share:.2f} of the step alone")
+    return lines
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Bars: how many times faster than autodiff, and than PyTorch, each row is."""
+    from matplotlib.figure import Figure
+
+    chosen = list(reversed(rows))
+    figure = Figure(figsize=(9, 1.6 + 0.22 * len(chosen)), layout="constrained")
+    axes = figure.add_subplot()
+    places = range(len(chosen))
+    axes.barh(places, [row.ratio - 1 for row in chosen], left=1, color="#4477aa", height=0.7)
+    peers = [(i, r) for i, row in enumerate(chosen) if (r := row.torch_ratio) is not None]
+    if peers:
+        axes.plot([r for _, r in peers], [i for i, _ in peers], "D", color="#cc6677", markersize=4)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.7, len(chosen) - 0.3)
+    axes.set_yticks(places, [f"{row.case}  {row.what}" for row in chosen], fontsize=7)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_title("Hand-written gradients: times faster than")
+    axes.legend(
+        [axes.patches[0], *axes.lines[:1]] if peers else [axes.patches[0]],
+        ["jax.grad of the reference", "PyTorch at its best"][: 1 + bool(peers)],
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.02),
+        ncols=2,
+        frameon=False,
+    )
+    figure.savefig(path, dpi=120)
+
+
+def document(rows: Sequence[Row], machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--json` writes."""
+    from .rows import as_json
+
+    return {"machine": dict(machine), "rows": [as_json(row) for row in rows]}
