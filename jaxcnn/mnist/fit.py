@@ -32,10 +32,14 @@ EVALUATION_BATCH = 500
 TARGET = 0.99
 
 
-def new_state(configuration: Configuration) -> train.State:
-    """The state before the first step of a run: a pure function of its configuration."""
+def new_state(configuration: Configuration, seed: jax.Array | int | None = None) -> train.State:
+    """The state before the first step of a run: a pure function of its configuration.
+
+    Jitted, it is to be given the seed as an argument: XLA folds the random numbers of a constant
+    one while it compiles, which takes seconds.
+    """
     recipe = RECIPES[configuration.recipe]
-    key = jax.random.key(configuration.seed)
+    key = jax.random.key(configuration.seed if seed is None else seed)
     init_key, step_key = jax.random.split(key)
     dtype = jnp.float64 if configuration.float64 else jnp.float32
     params = model.init(init_key, configuration.model, scheme=recipe.scheme, dtype=dtype)
@@ -127,7 +131,10 @@ class Programs:
         logits = jax.jit(
             train.make_logits(layers=LAYERS[configuration.layers]), out_shardings=whole
         ).lower(params, self.images, evaluation, count)
-        init = jax.jit(lambda: new_state(configuration), out_shardings=whole).lower()
+        self._seed = np.uint32(configuration.seed)
+        init = jax.jit(lambda seed: new_state(configuration, seed), out_shardings=whole).lower(
+            jax.ShapeDtypeStruct((), np.uint32, sharding=whole)
+        )
         # XLA lets go of the interpreter while it compiles.
         with ThreadPoolExecutor() as pool:
             compiled = [pool.submit(program.compile) for program in (chunk, logits, init)]
@@ -135,7 +142,7 @@ class Programs:
 
     def init(self) -> train.State:
         """The state before the first step, on the devices."""
-        return self._init()
+        return self._init(distributed.replicate(self._seed, self.mesh))
 
     def chunk(
         self, state: train.State, batches: np.ndarray, count: int

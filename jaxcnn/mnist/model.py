@@ -81,14 +81,16 @@ def init(
     if scheme not in INITIALIZATIONS:
         raise ValueError(f"scheme must be one of {', '.join(INITIALIZATIONS)}; got {scheme!r}")
     layer_shapes = shapes(model)
-    keys = jax.random.split(key, len(layer_shapes))
+    sizes = [math.prod(shape) for shape in layer_shapes.values()]
+    # One flat draw: XLA takes seconds to compile one of four axes for each layer.
+    draws = jnp.split(jax.random.normal(key, (sum(sizes),), dtype), np.cumsum(sizes)[:-1])
     params = {}
-    for layer_key, (name, shape) in zip(keys, layer_shapes.items(), strict=True):
+    for draw, (name, shape) in zip(draws, layer_shapes.items(), strict=True):
         if scheme == "he":
             scale, bias = math.sqrt(2 / math.prod(shape[:-1])), 0.0
         else:
             scale, bias = (0.5, 0.15) if name.startswith("conv") else (0.1, 1.15)
-        w = jax.random.normal(layer_key, shape, dtype) * jnp.asarray(scale, dtype)
+        w = draw.reshape(shape) * jnp.asarray(scale, dtype)
         params[name] = {"w": w, "b": jnp.full(shape[-1:], bias, dtype)}
     return params
 
