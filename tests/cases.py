@@ -325,3 +325,48 @@ CASES = [
     *loss_cases(),
 ]
 LAYERS = tuple(dict.fromkeys(case.layer for case in CASES))
+
+# One or two of each layer, for what is asked of every layer but not of every option.
+SAMPLES = [
+    _conv((2, 5, 4, 2), (3, 2, 2, 3), strides=(2, 1), kernel_dilation=(1, 2)),
+    _conv((2, 4, 3, 4), (2, 3, 2, 4), feature_group_count=2, padding=1, bias=False),
+    _conv((2, 4, 5, 3), (3, 3, 1, 3), feature_group_count=3),
+    _conv((2, 3, 3, 2), (3, 2, 2, 2), layer="conv_transpose", strides=2),
+    Case(
+        "conv_general_dilated",
+        {"lhs": ((2, 2, 4, 3), "normal"), "rhs": ((4, 2, 2, 2), "normal")},
+        {"window_strides": (1, 2), "padding": "SAME", "batch_group_count": 2},
+    ),
+    Case(
+        "conv_general_dilated",
+        {"lhs": ((2, 4, 3, 2), "normal"), "rhs": ((2, 2, 2, 3), "normal")},
+        {
+            "window_strides": (1, 1),
+            "padding": ((1, 0), (1, 1)),
+            "lhs_dilation": (2, 1),
+            "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
+        },
+    ),
+    *(
+        Case(
+            "max_pool",
+            {"x": ((2, 5, 4, 2), "distinct")},
+            {"window_shape": (3, 2), "strides": 2, "padding": "SAME", "ties": ties},
+        )
+        for ties in ("first", "all", "split")
+    ),
+    Case("max_pool", {"x": ((2, 6, 2), "distinct")}, {"window_shape": (2,), "window_dilation": 2}),
+    Case(
+        "avg_pool",
+        {"x": ((2, 5, 4, 2), "normal")},
+        {"window_shape": (3, 2), "strides": 2, "padding": "SAME", "count_include_pad": False},
+    ),
+    Case("relu", {"x": ((2, 3), "normal")}),
+    Case("softmax", {"x": ((2, 4), "normal")}),
+    Case("dense", {"x": ((2, 4), "normal"), "w": ((4, 3), "normal"), "b": ((3,), "normal")}),
+    Case("softmax_cross_entropy", {"logits": ((2, 4), "normal"), "labels": ((2, 4), "weights")}),
+    Case(
+        "softmax_cross_entropy_with_integer_labels",
+        {"logits": ((2, 4), "normal"), "labels": ((2,), "label")},
+    ),
+]
