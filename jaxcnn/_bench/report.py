@@ -7,7 +7,7 @@ from typing import Any
 
 from .rows import Row
 
-_HEADER = ("hand-written", "automatic", "faster", "PyTorch", "faster", "of peak")
+_HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of peak")
 
 
 def header(width: int) -> str:
@@ -67,8 +67,8 @@ def summary(rows: Sequence[Row]) -> str:
             mean = geometric_mean(ratio for ratio, _ in ratios)
             worst, row = min(ratios, key=lambda pair: pair[0])
             lines.append(
-                f"{title} against {peer}: geometric mean {times(mean)} faster over {len(ratios)}"
-                f" rows, the worst {times(worst)}, {row.case} {row.what}"
+                f"{title}, speed-up against {peer}: geometric mean of {len(ratios)} rows"
+                f" {times(mean)}, the worst {times(worst)}: {row.case} {row.what}"
             )
     lines += _of_the_steps({(row.case, row.what): row for row in steps})
     return "\n".join(lines)
@@ -100,7 +100,7 @@ def _of_the_steps(rows: Mapping[tuple[str, str], Row]) -> list[str]:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Bars: how many times faster than autodiff, and than PyTorch, each row is."""
+    """Each row's speed as a multiple of autodiff's (bars) and of PyTorch's (diamonds)."""
     from matplotlib.figure import Figure
 
     chosen = list(reversed(rows))
@@ -117,7 +117,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     axes.set_yticks(places, [f"{row.case}  {row.what}" for row in chosen], fontsize=7)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
     axes.grid(axis="x", alpha=0.3)
-    axes.set_title("Hand-written gradients: times faster than")
+    axes.set_title("Speed of the hand-written rules, as a multiple of that of")
     axes.legend(
         [axes.patches[0], *axes.lines[:1]] if peers else [axes.patches[0]],
         ["jax.grad of the reference", "PyTorch at its best"][: 1 + bool(peers)],

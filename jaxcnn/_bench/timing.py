@@ -58,8 +58,9 @@ def interleaved(
     """
     calls, samples = {}, {}
     for name, program in programs.items():
-        _call(program)
-        once = min(_clock(program, 1) for _ in range(2))
+        once = _clock(program, 1)
+        if once < seconds:
+            once = min(_clock(program, 1) for _ in range(2))
         calls[name] = max(1, min(_CALLS, round(_SAMPLE_SECONDS / once)))
         per_sample = once * calls[name]
         samples[name] = max(min(_FEWEST, repeats), min(repeats, int(seconds / per_sample)))
