@@ -51,7 +51,7 @@ def worst_mistakes(
         picture, bars = figure.add_subplot(cell[0]), figure.add_subplot(cell[1])
         show(picture, images[example].astype(np.float64), signed=False, limit=255)
         picture.set_anchor("C")
-        truth, choice = labels[example], chosen[example]
+        truth, choice = int(labels[example]), int(chosen[example])
         picture.set_title(
             f"no. {example}: {class_names[truth]} ({of_truth[example]:.1%})\n"
             f"taken for {class_names[choice]} ({probabilities[example, choice]:.1%})",
