@@ -46,9 +46,19 @@ def _parse(argv: Sequence[str]) -> Any:
     import tyro
 
     # Light modules all: what is heavy they import when they run.
+    from .benchmark import Bench
+    from .mnist.evaluate_command import Evaluate
+    from .mnist.predict_command import Predict
     from .mnist.train_command import Train
+    from .mnist.visualize_command import Visualize
 
-    commands = {"train": Train}
+    commands = {
+        "train": Train,
+        "evaluate": Evaluate,
+        "predict": Predict,
+        "visualize": Visualize,
+        "bench": Bench,
+    }
     return tyro.extras.subcommand_cli_from_dict(
         commands,
         prog="jaxcnn",

@@ -115,6 +115,12 @@ def check_batch(batch_size: int, mesh: Mesh, flag: str = "--batch-size") -> None
         )
 
 
+def like(tree: Any, mesh: Mesh) -> Any:
+    """The shapes of a tree, told to be whole on every device."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=whole), tree)
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Every array of a tree, whole, on every device."""
     return jax.tree.map(lambda x: _put(x, NamedSharding(mesh, PartitionSpec())), tree)

@@ -110,10 +110,7 @@ class Programs:
         self.labels = distributed.replicate(labels, mesh)
 
         whole = NamedSharding(mesh, PartitionSpec())
-        self.like = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=whole),
-            jax.eval_shape(lambda: new_state(configuration)),
-        )
+        self.like = distributed.like(jax.eval_shape(lambda: new_state(configuration)), mesh)
         batch = -(-EVALUATION_BATCH // mesh.size) * mesh.size
         most = max(len(self.labels_of["validation"]), len(self.labels_of["test"]))
         self._evaluation_shape = (-(-most // batch), batch)
