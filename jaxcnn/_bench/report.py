@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .rows import Row
+from .scaling import Scaling
 
 _HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of peak")
 
@@ -129,8 +130,60 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def document(rows: Sequence[Row], machine: Mapping[str, Any]) -> dict[str, Any]:
-    """What `--json` writes."""
-    from .rows import as_json
+SCALING_HEADER = (
+    f"{'step':<12}{'devices':>8}{'batch':>7}{'ms':>9}{'spread':>8}{'examples/s':>12}"
+    f"{'scaling':>9}{'all-reduced':>13}"
+)
 
-    return {"machine": dict(machine), "rows": [as_json(row) for row in rows]}
+
+def scaling_lines(measured: Sequence[Scaling]) -> list[str]:
+    """A line for each number of devices; its scaling is the rate over that of one device."""
+    return [
+        f"{'step/' + s.network:<12}{s.devices:>8}{s.batch:>7}{milliseconds(s.timing.median):>9}"
+        f"{f'±{s.timing.spread:.0%}':>8}{s.rate:>12,.0f}{times(s.rate / measured[0].rate):>9}"
+        f"{s.all_reduced / 2**10:>9.0f} KiB"
+        for s in measured
+    ]
+
+
+def scaling_json(s: Scaling) -> dict[str, Any]:
+    """What `--json` writes of one number of devices."""
+    return {
+        "network": s.network,
+        "devices": s.devices,
+        "batch": s.batch,
+        "seconds": s.timing.samples,
+        "examples_per_second": s.rate,
+        "all_reduced_bytes": s.all_reduced,
+    }
+
+
+def plot_scaling(measured: Sequence[Scaling], path: Path) -> None:
+    """Examples a second against devices, a line for each network and way of sharing."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    first = min(s.batch for s in measured)
+    lines: dict[str, list[Scaling]] = {}
+    for s in measured:
+        alone = s.devices == 1
+        if alone or s.batch == first:
+            lines.setdefault(f"{s.network}, {first} in all", []).append(s)
+        if alone or s.batch > first:
+            lines.setdefault(f"{s.network}, {first} a device", []).append(s)
+    for label, points in lines.items():
+        if len(points) > 1 or label.endswith("all"):
+            axes.plot([s.devices for s in points], [s.rate for s in points], "o-", label=label)
+    devices = sorted({s.devices for s in measured})
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(devices, [str(n) for n in devices])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel("devices")
+    axes.set_ylabel("examples a second")
+    axes.set_title("The training step on several devices")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)

@@ -38,7 +38,7 @@ def alone(network: str, layers: ModuleType) -> Program:
     """One step. Its outputs are the loss and the new parameters."""
     state, step = state_and_step(network, layers)
     images, labels = (jnp.asarray(a) for a in batch())
-    return compiled(step, state, images, labels, select=_loss_and_params)
+    return compiled(step, state, images, labels, select=loss_and_params)
 
 
 def in_scan(network: str, layers: ModuleType, count: int) -> Program:
@@ -52,11 +52,12 @@ def in_scan(network: str, layers: ModuleType, count: int) -> Program:
         *operands,
         jnp.int32(count),
         checked=(*operands, jnp.int32(2)),
-        select=_loss_and_params,
+        select=loss_and_params,
     )
 
 
-def _loss_and_params(outputs: Any) -> Any:
+def loss_and_params(outputs: Any) -> Any:
+    """What of a step's or a loop's outputs is compared."""
     state, metrics = outputs
     return jnp.ravel(metrics["loss"])[0], state.params
 

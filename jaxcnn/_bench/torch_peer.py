@@ -20,11 +20,10 @@ from .program import Program
 LAYOUTS = ("NCHW", "channels_last")
 
 
-def threads() -> int:
+def use_all_threads() -> None:
     """As many threads as JAX has: the processors that this process may use."""
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(n)
-    return n
 
 
 def layer_programs(case: Case, *, compiled: bool = False) -> dict[str, dict[str, Program]]:
