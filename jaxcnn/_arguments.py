@@ -1,4 +1,4 @@
-"""The arguments of a comparison, taken apart: differentiable leaves, arrays held fixed, the rest."""
+"""The arguments of a comparison: differentiable leaves, arrays held fixed, and the rest."""
 
 import functools
 import inspect
@@ -121,8 +121,6 @@ def take_apart(fn: Callable, args: tuple, argnums: int | Sequence[int] | None) -
             )
         if position in chosen and _is_float(value) and (_is_array(value) or not arrays_only):
             leaf = jnp.asarray(value)
-            if leaf.size == 0:
-                raise ValueError(f"{path} has no elements: its shape is {list(leaf.shape)}")
             check_finite(path, leaf)
             paths.append(path)
             leaves.append(leaf)

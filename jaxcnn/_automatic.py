@@ -1,4 +1,4 @@
-"""What automatic differentiation is asked to differentiate: the twin of a layer, or `fn` unruled."""
+"""What is differentiated automatically: the twin of a layer, or `fn` without its rules."""
 
 import functools
 import sys
@@ -17,7 +17,7 @@ _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpo
 
 
 def twin_of(fn: Callable) -> tuple[Callable, str] | None:
-    """The same layer in `jaxcnn.reference`, options kept, and its name; None for other functions."""
+    """The same layer in `jaxcnn.reference`, options kept, and its name; None for the others."""
     if isinstance(fn, functools.partial):
         found = twin_of(fn.func)
         return found and (functools.partial(found[0], *fn.args, **fn.keywords), found[1])

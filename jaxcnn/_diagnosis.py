@@ -27,9 +27,7 @@ class Suspect:
     probes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def diagnose(
-    suspect: Suspect, others: list[Suspect], sizes: dict[int, str]
-) -> tuple[str, ...]:
+def diagnose(suspect: Suspect, others: list[Suspect], sizes: dict[int, str]) -> tuple[str, ...]:
     """What the wrong gradient looks like; empty where nothing is clear.
 
     Args:
@@ -43,9 +41,12 @@ def diagnose(
             return (found,)
     if suspect.right is not None and suspect.gradient.shape != suspect.right.shape:
         return ()
-    about_rule = _cotangent(suspect)
-    if about_rule or suspect.right is None:
-        return (about_rule,) if about_rule else ()
+    ignored = _ignores_cotangent(suspect)
+    if ignored:
+        return (ignored,)
+    bent = _not_linear(suspect)
+    if suspect.right is None:
+        return (bent,) if bent else ()
     found = (
         _factor(suspect, sizes)
         or _exchanged(suspect, others)
@@ -56,7 +57,7 @@ def diagnose(
         or _border(suspect)
         or _factor_in_places(suspect)
     )
-    return (found,) if found else ()
+    return tuple(words for words in (found, bent) if words)
 
 
 def _close(a: np.ndarray, b: np.ndarray, s: Suspect) -> bool:
@@ -106,10 +107,15 @@ def _zeros(s: Suspect) -> str | None:
     return None
 
 
-def _cotangent(s: Suspect) -> str | None:
-    other, doubled = s.probes.get("other"), s.probes.get("doubled")
+def _ignores_cotangent(s: Suspect) -> str | None:
+    other = s.probes.get("other")
     if other is not None and _same(other, s.gradient, s) and s.gradient.any():
         return "the cotangent is ignored: another one gives the same gradient"
+    return None
+
+
+def _not_linear(s: Suspect) -> str | None:
+    doubled = s.probes.get("doubled")
     if doubled is not None and not _same(doubled, 2 * s.gradient, s):
         return "not linear in the cotangent: twice the cotangent does not give twice the gradient"
     return None
@@ -246,14 +252,14 @@ def _border(s: Suspect) -> str | None:
         for axis, n in enumerate(wrong.shape):
             if n < 2 * width + 2:
                 continue
-            for name, cells in (("first", slice(0, width)), ("last", slice(n - width, n))):
-                at = (slice(None),) * axis + (cells,)
+            for name, side in (("first", slice(0, width)), ("last", slice(n - width, n))):
+                at = (slice(None),) * axis + (side,)
                 if wrong[at].any() and wrong[at].mean() > 1.2 * wrong.mean():
                     covered[at] = True
-                    sides.append(f"{name} of axis {axis}")
+                    cells = "cell" if width == 1 else f"{width} cells"
+                    sides.append(f"the {name} {cells} of axis {axis}")
         if sides and not wrong[~covered].any():
-            cells = "cell" if width == 1 else f"{width} cells"
-            return f"wrong at the border only: the {cells} " + " and ".join(sides)
+            return "wrong at the border only: " + " and ".join(sides)
     return None
 
 

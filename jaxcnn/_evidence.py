@@ -118,7 +118,7 @@ def gather(
     value = hand.tree(arguments.leaves, arguments.fixed)
     outs = _floating_output(name, value)
     g = _cotangent(cotangent, value, rng)
-    others = [[_random(v, rng) for v in outs] for _ in range(2)]
+    others = [_cotangent(None, value, rng) for _ in range(2)]
     point = Point(arguments.leaves, arguments.fixed, [g, *others])
 
     automatic = _find(fn, arguments, reference, name)
@@ -206,9 +206,7 @@ def _find(
     return Automatic(without_rules(call, rule), words, given=False)
 
 
-def _run(
-    got: tuple[list, list], hand: Pullback, auto: Pullback | None, point: Point
-) -> Run:
+def _run(got: tuple[list, list], hand: Pullback, auto: Pullback | None, point: Point) -> Run:
     """The gradients in one precision; `got` is what `hand` gave for the first cotangent."""
     values, gradients = got
     right_values, right, others, narrowest = None, None, [], list(hand.narrowest)
@@ -372,7 +370,8 @@ def _unlike_values(own: Run, outs: list[np.ndarray], automatic: Automatic | None
             if not np.max(apart, initial=0.0) <= 4 * own.precision.relative * scale([a]):
                 index = tuple(int(i) for i in np.unravel_index(np.argmax(apart), a.shape))
                 found.append(
-                    f"the value is not that of {words}: at {index} {a[index]:.6g} for {b[index]:.6g}"
+                    f"the value is not that of {words}: at {index} {a[index]:.6g} for "
+                    f"{b[index]:.6g}"
                 )
                 break
     return found

@@ -64,15 +64,16 @@ def _draw(
 
 def _row(leaf: LeafComparison) -> list[tuple[str, np.ndarray]]:
     """The pictures of one leaf, each with its title."""
-    gradient, other, words = wide(leaf.gradient), leaf.automatic, "automatic"
+    gradient, other = wide(leaf.gradient), leaf.automatic
+    mine, words = "hand-written", "automatic"
     if other is None and leaf.numerical is not None and not np.isnan(leaf.numerical).any():
-        other, words = leaf.numerical, "central differences"
+        mine, other, words = "gradient", leaf.numerical, "central differences"
     if other is None:
         tiles, note = _tiles(gradient, None)
         return [(f"gradient{note}", tiles)]
     other = wide(other)
     if other.shape != gradient.shape:
-        pairs = (("gradient", gradient), (words, other))
+        pairs = ((mine, gradient), (words, other))
         return [(f"{title} {list(a.shape)}", _tiles(a, None)[0]) for title, a in pairs]
     with np.errstate(invalid="ignore"):
         difference = gradient - other
@@ -80,7 +81,7 @@ def _row(leaf: LeafComparison) -> list[tuple[str, np.ndarray]]:
     at = tuple(int(i) for i in np.unravel_index(worst, gradient.shape))
     largest = abs(difference[at])
     shown = (
-        ("gradient", gradient),
+        (mine, gradient),
         (words, other),
         (f"difference, at most {largest:.2g}", difference),
     )

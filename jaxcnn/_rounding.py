@@ -43,7 +43,10 @@ def scale(gradients: list[np.ndarray]) -> float:
 
     Several, since a sum may cancel under one of them.
     """
-    return max(float(np.max(np.abs(np.nan_to_num(wide(g), posinf=0.0, neginf=0.0)), initial=0.0)) for g in gradients)
+    return max(
+        float(np.max(np.abs(np.nan_to_num(wide(g), posinf=0.0, neginf=0.0)), initial=0.0))
+        for g in gradients
+    )
 
 
 def noise(coarse: np.ndarray, fine: np.ndarray) -> float:

@@ -1,7 +1,7 @@
-"""Hand-written against automatic against numerical gradients, of these layers or of anybody's rule.
+"""Hand-written against automatic and numerical gradients, of these layers or of any rule.
 
-`jax.test_util.check_grads` says pass or fail; `compare` says where a gradient is wrong, by how much,
-and which usual mistake it looks like. Three things are held against each other:
+`jax.test_util.check_grads` says pass or fail; `compare` says where a gradient is wrong, by how
+much, and which usual mistake it looks like. Three things are held against each other:
 
 hand-written:  <g, J v> as the rule of a `jax.custom_vjp` or `jax.custom_jvp` gives it
 automatic:     what `jax.vjp` derives from a reference
