@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ._cotangent import cotangent
+from ._cotangent import cotangent, explicit_sharding
 
 
 def _affine(x, w, b):
@@ -33,7 +33,7 @@ def _affine_bwd(residuals, g):
     x, w, b = residuals
     batch = tuple(range(x.ndim - 1))
     dx = _contract(g, w, ((g.ndim - 1,), (1,)))
-    dw = _contract(x, g, (batch, batch))
+    dw = _contract(x, g, (batch, batch), explicit_sharding(w))
     db = None if b is None else cotangent(jnp.sum(g, batch), b)
     return cotangent(dx, x), cotangent(dw, w), db
 
@@ -83,6 +83,8 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
     return _dense(x, w, b)
 
 
-def _contract(left, right, axes):
+def _contract(left, right, axes, out_sharding=None):
     wide = jnp.float32 if left.dtype.itemsize < 4 else left.dtype
-    return lax.dot_general(left, right, (axes, ((), ())), preferred_element_type=wide)
+    return lax.dot_general(
+        left, right, (axes, ((), ())), preferred_element_type=wide, out_sharding=out_sharding
+    )
