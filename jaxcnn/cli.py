@@ -1,5 +1,6 @@
 """The command line: `jaxcnn train | evaluate | predict | visualize | compare | bench`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -25,16 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         command = _parse(argv or ["--help"])
+        return command.run()
     except SystemExit as stop:  # tyro has printed its help, or what is wrong.
         return stop.code if isinstance(stop.code, int) else 2
-    try:
-        return command.run()
     except CommandError as error:
         print(f"jaxcnn: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("jaxcnn: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # The reader, `head` say, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def entry() -> None:

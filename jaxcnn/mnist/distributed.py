@@ -6,6 +6,9 @@ depends on how many devices there are.
 """
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -70,6 +73,33 @@ def _several_processes() -> bool:
         or len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")) > 1
         or ("KUBERNETES_SERVICE_HOST" in os.environ and "JOB_COMPLETION_INDEX" in os.environ)
     )
+
+
+@contextmanager
+def stopping_together(advice: Callable[[], str]) -> Iterator[None]:
+    """End this process, within seconds and with one line, when another of the run has died.
+
+    A collective operation with a process that is gone fails at once where its connection breaks.
+    Where it just falls silent, JAX's runtime ends this process after `HEARTBEAT_SECONDS`.
+
+    Args:
+        advice: what to do next, for the end of the line.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = str(error).strip().splitlines()[0][:200].rstrip(". ")
+        print(
+            "jaxcnn: error: another process of the run has died or cannot be reached"
+            f" ({reason}). {advice()}",
+            file=sys.stderr,
+            flush=True,
+        )
+        # An orderly exit would wait for the dead at a barrier.
+        sys.stdout.flush()
+        os._exit(2)
 
 
 def is_first() -> bool:

@@ -110,7 +110,8 @@ class Train:
         )
         if distributed.is_first():
             print(_headline(configuration, dataset, mesh.size, folder), flush=True)
-        outcome = run.fit(lambda: cache.state)
+        with distributed.stopping_together(lambda: _advice(run)):
+            outcome = run.fit(lambda: cache.state)
         if distributed.is_first():
             _conclude(run, outcome)
         folder.close()
@@ -269,14 +270,20 @@ def _headline(
     )
 
 
+def _advice(run: "Run") -> str:
+    saved = run.checkpoints.latest()
+    state = "No checkpoint was reached" if saved is None else f"Saved is step {saved}"
+    return f"{state}; start all processes again, or fewer, with {_resume(run)}"
+
+
+def _resume(run: "Run") -> str:
+    return f"jaxcnn train --resume --out {shlex.quote(str(run.folder.path))}"
+
+
 def _conclude(run: "Run", outcome: "Outcome") -> None:
-    folder = run.folder.path
     if outcome.test_accuracy is None:
         saved = f"saved after step {outcome.step}" if outcome.step else "nothing to save yet"
-        print(
-            f"stopped by {outcome.stopped_by}, {saved}; resume with:"
-            f" jaxcnn train --resume --out {shlex.quote(str(folder))}"
-        )
+        print(f"stopped by {outcome.stopped_by}, {saved}; resume with: {_resume(run)}")
         return
     if run.configuration.recipe == "post":
         from .published import write_comparison
