@@ -118,9 +118,10 @@ def _open(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # The limit below is stated and checked before any pixel is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-            _require_size(image.size, path)
-            image.load()
+            with path.open("rb") as file:
+                image = Image.open(file, formats=FORMATS)
+                _require_size(image.size, path)
+                image.load()
         return image
     except Image.DecompressionBombError:
         raise CommandError(_too_large(path, "too many")) from None

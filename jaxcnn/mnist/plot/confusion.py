@@ -51,7 +51,9 @@ def confusion_matrix(
                 color="white" if strong else "black",
             )
     short = all(len(name) <= 2 for name in class_names)
-    axes.set_xticks(range(classes), class_names, rotation=0 if short else 45)
+    axes.set_xticks(range(classes), class_names)
+    if not short:
+        axes.tick_params(axis="x", labelrotation=90)
     axes.set_yticks(range(classes), class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
