@@ -22,7 +22,7 @@ def twin_of(fn: Callable) -> tuple[Callable, str] | None:
         found = twin_of(fn.func)
         return found and (functools.partial(found[0], *fn.args, **fn.keywords), found[1])
     name = getattr(fn, "__name__", "")
-    ours = getattr(sys.modules.get(__package__), name, None)
+    ours = getattr(sys.modules[__name__.rpartition(".")[0]], name, None)
     twin = getattr(twins, name, None)
     if name.startswith("_") or ours is not fn or twin is None or twin is fn:
         return None
@@ -95,7 +95,7 @@ def _subjaxprs(eqn: Any) -> Iterator[Any]:
 
 def _evaluate(jaxpr: Any, args: list, rule: str) -> list:
     opened = _open(jaxpr)
-    env = dict(zip(opened.constvars, getattr(jaxpr, "consts", ()), strict=True))
+    env: dict[Any, Any] = dict(zip(opened.constvars, getattr(jaxpr, "consts", ()), strict=True))
     env.update(zip(opened.invars, args, strict=True))
 
     def read(v):

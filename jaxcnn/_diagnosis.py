@@ -177,6 +177,7 @@ def _wrong(s: Suspect) -> np.ndarray:
 
 
 def _few(s: Suspect) -> str | None:
+    assert s.right is not None
     wrong = _wrong(s)
     if wrong.sum() == 1 and wrong.size > _FEWEST:
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -264,6 +265,7 @@ def _border(s: Suspect) -> str | None:
 
 
 def _factor_in_places(s: Suspect) -> str | None:
+    assert s.right is not None
     wrong = _wrong(s) & (np.abs(s.right) > s.tolerance)
     if wrong.sum() < _FEWEST or not np.array_equal(wrong, _wrong(s)):
         return None

@@ -60,7 +60,7 @@ class Jitted:
 def floating(tree: Any) -> list[tuple[str, Any]]:
     """The floating leaves of a function's value, each with its path."""
     return [
-        (jax.tree_util.keystr(path), v)
+        (jax.tree_util.keystr(path), v if hasattr(v, "dtype") else jnp.asarray(v))
         for path, v in jax.tree_util.tree_flatten_with_path(tree)[0]
         if jnp.issubdtype(getattr(v, "dtype", type(v)), jnp.floating)
     ]

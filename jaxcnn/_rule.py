@@ -22,7 +22,7 @@ def rule_gradients(
 
     Raises `error` again where the rule cannot be called by itself or returns another tree.
     """
-    if not isinstance(fn, jax.custom_vjp):
+    if not isinstance(fn, jax.custom_vjp) or fn.fwd is None or fn.bwd is None:
         raise error
     fixed = set(fn.nondiff_argnums)
     with working(float64=False):

@@ -75,7 +75,8 @@ def compare(
     Raises:
         TypeError: there is no floating argument or output, or one is complex.
         ValueError: a differentiated argument, the cotangent or the output is not finite; the
-            cotangent or the reference's output has another tree or shape; argnums is out of range.
+            cotangent or the reference's output has another tree or shape; argnums is out of range;
+            numerical=False and there is no reference.
 
     Example:
         A rule for y = x sin(x) whose author forgot a term:
@@ -104,12 +105,17 @@ def compare(
         raise ValueError(f"samples must be at least 1, got {samples}")
     rng = np.random.default_rng(seed)
     evidence = gather(fn, args, reference, argnums, cotangent, rng)
+    if evidence.against is None and not numerical:
+        raise ValueError(
+            f"numerical=False leaves nothing to compare {evidence.name} with: it has no automatic "
+            "twin; pass a reference, or leave numerical=True"
+        )
     leaves = [judge(evidence, k, numerical, samples, rng) for k in range(len(evidence.paths))]
     against = [evidence.against] if evidence.against else []
     against += ["central differences"] if numerical else []
     return Comparison(
         name=evidence.name,
-        against=" and ".join(against) or "nothing",
+        against=" and ".join(against),
         backend=jax.default_backend(),
         dtype=" and ".join(sorted({leaf.dtype for leaf in leaves})),
         leaves=tuple(leaves),
