@@ -35,6 +35,9 @@ class Bench:
     """Where PyTorch's modes include torch.compile, which takes long to compile."""
     scaling: bool = False
     """Instead of the rows, the training step on 1, 2, 4 and 8 devices, as far as they exist."""
+    form: str | None = None
+    """Force a way of putting convolutions to XLA (jaxcnn._forms lists them) to compare it with the
+    chosen one; layers that it does not fit are left out."""
     json: Path | None = None
     """File to write every sample to."""
     plot: Path | None = None

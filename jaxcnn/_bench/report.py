@@ -71,6 +71,14 @@ def summary(rows: Sequence[Row]) -> str:
                 f"{title}, speed-up against {peer}: geometric mean of {len(ratios)} rows"
                 f" {times(mean)}, the worst {times(worst)}: {row.case} {row.what}"
             )
+    compiled = [(row.compile_seconds.get("hand") or 0.0, row) for row in rows]
+    if compiled:
+        slowest, row = max(compiled, key=lambda pair: pair[0])
+        automatic = row.compile_seconds.get("automatic") or 0.0
+        lines.append(
+            f"slowest to compile: {slowest:.1f} s, automatic {automatic:.1f} s:"
+            f" {row.case} {row.what}"
+        )
     lines += _of_the_steps({(row.case, row.what): row for row in steps})
     return "\n".join(lines)
 
@@ -151,6 +159,7 @@ def scaling_json(s: Scaling) -> dict[str, Any]:
     return {
         "network": s.network,
         "devices": s.devices,
+        "batch_each": s.each,
         "batch": s.batch,
         "seconds": s.timing.samples,
         "examples_per_second": s.rate,
@@ -164,17 +173,12 @@ def plot_scaling(measured: Sequence[Scaling], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    first = min(s.batch for s in measured)
-    lines: dict[str, list[Scaling]] = {}
+    lines: dict[tuple[str, bool], list[Scaling]] = {}
     for s in measured:
-        alone = s.devices == 1
-        if alone or s.batch == first:
-            lines.setdefault(f"{s.network}, {first} in all", []).append(s)
-        if alone or s.batch > first:
-            lines.setdefault(f"{s.network}, {first} a device", []).append(s)
-    for label, points in lines.items():
-        if len(points) > 1 or label.endswith("all"):
-            axes.plot([s.devices for s in points], [s.rate for s in points], "o-", label=label)
+        lines.setdefault((s.network, s.each), []).append(s)
+    for (network, each), points in lines.items():
+        label = f"{network}, {points[0].batch} {'a device' if each else 'in all'}"
+        axes.plot([s.devices for s in points], [s.rate for s in points], "o-", label=label)
     devices = sorted({s.devices for s in measured})
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

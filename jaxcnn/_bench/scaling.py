@@ -28,6 +28,7 @@ class Scaling:
     Attributes:
         network: "post" or "wide".
         devices: how many share the batch.
+        each: whether every device has a batch of its own, or all share one.
         batch: examples a step, over all devices together.
         timing: seconds a step.
         all_reduced: bytes that a step sums over the devices.
@@ -35,6 +36,7 @@ class Scaling:
 
     network: str
     devices: int
+    each: bool
     batch: int
     timing: Timing
     all_reduced: int
@@ -95,6 +97,7 @@ def measure(
         Scaling(
             network,
             n,
+            each,
             steps.BATCH * (n if each else 1),
             timings[str(n)],
             all_reduced_bytes(program.text),

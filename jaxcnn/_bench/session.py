@@ -11,7 +11,7 @@ import jaxcnn
 from jaxcnn import reference
 from jaxcnn.benchmark import Bench
 
-from . import machine, report, rows, scaling, steps
+from . import forms, machine, report, rows, scaling, steps
 from .cases import Case
 from .layers import layer_programs
 from .rows import Disagreement, Row
@@ -21,10 +21,15 @@ class Session:
     """The machine, its rate, and the options."""
 
     def __init__(self, options: Bench):
+        if options.form is not None:
+            forms.force(options.form)
         self.options = options
         self.torch = _torch(options)
         self.peak = machine.matrix_product_rate()
-        self.machine = machine.describe(self.torch) | {"matrix_product_flops": self.peak}
+        self.machine = machine.describe(self.torch) | {
+            "matrix_product_flops": self.peak,
+            "form": options.form,
+        }
         # Off the CPU a float32 product has the ten bits of TF32 by default, in every program. A
         # step's gradients have gone through eight layers.
         rounding = 1e-4 if jax.default_backend() == "cpu" else 1e-2
@@ -41,20 +46,23 @@ class Session:
         print(report.header(width), flush=True)
         measured: list[Row] = []
         wrong: list[Disagreement] = []
-        for measuring in (*map(self._step, networks), *map(self._layer, cases)):
-            # A case that disagrees in one pass is not measured in the others.
-            try:
-                for row in measuring:
-                    measured.append(row)
-                    print(report.line(row, width, self.peak), flush=True)
-            except Disagreement as disagreement:
-                wrong.append(disagreement)
-                print(f"WRONG {disagreement}", flush=True)
-        if measured:
-            print("\n" + report.summary(measured))
-            if self.options.plot is not None:
-                report.plot(measured, self.options.plot)
-        self._write({"rows": [rows.as_json(row) for row in measured]})
+        try:
+            for measuring in (*map(self._step, networks), *map(self._layer, cases)):
+                # A case that disagrees in one pass is not measured in the others.
+                try:
+                    for row in measuring:
+                        measured.append(row)
+                        print(report.line(row, width, self.peak), flush=True)
+                except Disagreement as disagreement:
+                    wrong.append(disagreement)
+                    print(f"WRONG {disagreement}", flush=True)
+        finally:
+            # An interrupted run keeps what it has.
+            self._write({"rows": [rows.as_json(row) for row in measured]})
+            if measured:
+                print("\n" + report.summary(measured))
+                if self.options.plot is not None:
+                    report.plot(measured, self.options.plot)
         return _status(wrong)
 
     def scale(self, networks: Sequence[str]) -> int:
@@ -96,7 +104,14 @@ class Session:
             self.options.json.write_text(text + "\n")
 
     def _layer(self, case: Case) -> Iterator[Row]:
-        hand = layer_programs(case, jaxcnn)
+        try:
+            hand = layer_programs(case, jaxcnn)
+        except (TypeError, ValueError) as error:
+            if self.options.form is None:
+                raise
+            reason = str(error).splitlines()[0]
+            print(f"{case.name}: --form {self.options.form} does not fit: {reason}")
+            return
         automatic = layer_programs(case, reference)
         peer: dict[str, Any] = {}
         if self.torch is not None:
