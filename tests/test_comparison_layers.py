@@ -22,9 +22,7 @@ def compared(case, dtype, layers=jaxcnn, **options):
     return compare(functools.partial(layer, **arrays, **case.options), *args, **options)
 
 
-@pytest.mark.parametrize(
-    "dtype", [jnp.float32, jnp.bfloat16, jnp.float16], ids=lambda d: d.__name__
-)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=lambda d: d.__name__)
 @pytest.mark.parametrize("case", SAMPLES, ids=str)
 def test_no_false_alarm_in_narrow_dtypes(case, dtype):
     result = compared(case, dtype, numerical=dtype == jnp.bfloat16, samples=2)
@@ -34,7 +32,7 @@ def test_no_false_alarm_in_narrow_dtypes(case, dtype):
         assert leaf.dtype == leaf.gradient_dtype == dtype.__name__
 
 
-@pytest.mark.parametrize("case", [*SAMPLES, *CASES[5::16]], ids=str)
+@pytest.mark.parametrize("case", [*SAMPLES, *CASES[5::24]], ids=str)
 def test_no_false_alarm_in_float64(case):
     result = compared(case, jnp.float64, samples=4)
     assert result.ok, result
