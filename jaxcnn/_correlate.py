@@ -8,14 +8,18 @@
 
     dw[a, c, o] = sum over n, i of  x[n, a * strides + i * rhs_dilation - low, c] * g[n, i, o]
 
-Operands are canonical: x `[N, S.., C]`, w `[K.., C/G, O]`, y and g `[N, S'.., O]`.
+Operands are canonical: x `[N, S.., C]`, w `[K.., C/G, O]`, y and g `[N, S'.., O]`; both results are
+the same sums in every form of `_forms`, which says what each is good for. A form is chosen from the
+static shapes alone, and used where the function is lowered for CPU; on every other platform, and
+where mesh axes are explicit, XLA gets the plain convolution.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
+from . import _forms, _forms_over_batch
+from ._cotangent import explicit_sharding
 from ._window import Window
 
 
@@ -27,28 +31,25 @@ def correlate(
     precision=None,
     dtype=None,
     out_sharding=None,
+    form: str | None = None,
 ) -> jax.Array:
-    """x correlated with w over `window`, as XLA's own convolution in canonical order."""
+    """The correlation of x with w over `window`, `[N, S'.., O]`; `form` forces one by name."""
     x, w = _common(x, w)
     if not x.size:
         shape = window.output_shape(x.shape[1:-1], w.shape[:-2])
         return jnp.zeros((x.shape[0], *shape, w.shape[-1]), dtype or x.dtype)
-    last = x.ndim - 1
-    image = (0, last, *range(1, last))
-    kernel = (last, last - 1, *range(last - 1))
-    return lax.conv_general_dilated(
-        x,
-        w,
-        window.strides,
-        window.padding,
-        window.lhs_dilation,
-        window.rhs_dilation,
-        dimension_numbers=lax.ConvDimensionNumbers(image, kernel, image),
-        feature_group_count=groups,
-        precision=precision,
-        preferred_element_type=dtype,
-        out_sharding=out_sharding,
-    )
+
+    def plain(x, w):
+        return _forms.plain(x, w, window, groups, precision, dtype, out_sharding)
+
+    def chosen(x, w):
+        y = _forms.FORMS[name](x, w, window, groups, precision)
+        return y.astype(dtype or x.dtype)
+
+    name = form or _forms.choose(x.shape, w.shape, window, groups, x.dtype)
+    if name == "plain" or out_sharding is not None or explicit_sharding(x) is not None:
+        return plain(x, w)
+    return chosen(x, w) if form else lax.platform_dependent(x, w, cpu=chosen, default=plain)
 
 
 def correlate_over_batch(
@@ -58,19 +59,24 @@ def correlate_over_batch(
     groups: int = 1,
     precision=None,
     out_sharding=None,
+    form: str | None = None,
 ) -> jax.Array:
-    """x correlated with g over `window`, batch summed: `[K.., C/G, O]`."""
-    n, *space, c = x.shape
-    c = c // groups
-    # The channels of x become the batch, [C/G, S.., G * N]; the batch becomes the channels.
-    image = x.reshape(n, *space, groups, c)
-    image = jnp.moveaxis(jnp.moveaxis(image, -1, 0), 1, -1).reshape(c, *space, groups * n)
-    kernel = jnp.moveaxis(g, 0, -2)
-    if out_sharding is not None:
-        *k, i, o = (*out_sharding.spec, *(None,) * (x.ndim - len(out_sharding.spec)))
-        out_sharding = NamedSharding(out_sharding.mesh, PartitionSpec(i, *k, o))
-    dw = correlate(image, kernel, window, groups, precision, None, out_sharding)
-    return jnp.moveaxis(dw, 0, -2)
+    """The correlation of x with g, batch summed, `[K.., C/G, O]`; `form` forces one by name."""
+    x, g = _common(x, g)
+    if not x.size:
+        k = window.output_shape(x.shape[1:-1], g.shape[1:-1])
+        return jnp.zeros((*k, x.shape[-1] // groups, g.shape[-1]), x.dtype)
+
+    def plain(x, g):
+        return _forms_over_batch.plain(x, g, window, groups, precision, out_sharding)
+
+    def chosen(x, g):
+        return _forms_over_batch.FORMS[name](x, g, window, groups, precision)
+
+    name = form or _forms_over_batch.choose(x.shape, g.shape, window, groups, x.dtype)
+    if name == "plain" or out_sharding is not None or explicit_sharding(x) is not None:
+        return plain(x, g)
+    return chosen(x, g) if form else lax.platform_dependent(x, g, cpu=chosen, default=plain)
 
 
 def _common(x, w):

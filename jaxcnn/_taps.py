@@ -60,7 +60,7 @@ def gather(x: jax.Array, taps: Taps, fill) -> Iterator[jax.Array]:
             taps.m, taps.n, taps.k, window.strides, window.rhs_dilation, window.padding, strict=True
         )
     ]
-    x = _pad(x, reach, fill)
+    x = pad(x, reach, fill)
     for place in taps.places():
         start = [a * d for a, d in zip(place, window.rhs_dilation, strict=True)]
         stop = [a + span(m, s) for a, m, s in zip(start, taps.m, window.strides, strict=True)]
@@ -93,36 +93,45 @@ def scatter(shares: Sequence[jax.Array], taps: Taps) -> jax.Array:
         phase = tuple(o % s for o, s in zip(offset, strides, strict=True))
         before = [o // s for o, s in zip(offset, strides, strict=True)]
         after = [r - m - q for r, m, q in zip(rows, taps.m, before, strict=True)]
-        shifted = _pad(share, list(zip(before, after, strict=True)), 0)
+        shifted = pad(share, list(zip(before, after, strict=True)), 0)
         phases[phase] = phases[phase] + shifted if phase in phases else shifted
 
-    empty = jnp.zeros_like(next(iter(phases.values())))
-    sharding = explicit_sharding(empty)
-
-    def interleaved(phase: tuple[int, ...]) -> jax.Array:
-        axis = len(phase)
-        if axis == axes:
-            return phases.get(phase, empty)
-        if strides[axis] == 1:
-            return interleaved((*phase, 0))
-        parts = [interleaved((*phase, r)) for r in range(strides[axis])]
-        at = parts[0].ndim - 1 - axes + axis
-        shape = list(parts[0].shape)
-        shape[at] *= strides[axis]
-        return lax.reshape(jnp.stack(parts, at + 1), shape, out_sharding=sharding)
-
-    full = interleaved(())
+    full = interleave(phases, strides)
     crop = [
         (-low, low + n - r * s)
         for n, r, s, (low, _) in zip(taps.n, rows, strides, window.padding, strict=True)
     ]
-    return _pad(full, crop, 0)
+    return pad(full, crop, 0)
 
 
-def _pad(x: jax.Array, both: Sequence[tuple[int, int]], fill) -> jax.Array:
+def interleave(phases: dict[tuple[int, ...], jax.Array], strides: Sequence[int]) -> jax.Array:
+    """Spatial element r of phase p at place r * strides + p; a phase that is left out is 0."""
+    empty = jnp.zeros_like(next(iter(phases.values())))
+    sharding = explicit_sharding(empty)
+    axes = len(strides)
+
+    def joined(phase: tuple[int, ...]) -> jax.Array:
+        axis = len(phase)
+        if axis == axes:
+            return phases.get(phase, empty)
+        if strides[axis] == 1:
+            return joined((*phase, 0))
+        parts = [joined((*phase, r)) for r in range(strides[axis])]
+        at = empty.ndim - 1 - axes + axis
+        shape = list(parts[0].shape)
+        shape[at] *= strides[axis]
+        return lax.reshape(jnp.stack(parts, at + 1), shape, out_sharding=sharding)
+
+    return joined(())
+
+
+def pad(
+    x: jax.Array, both: Sequence[tuple[int, int]], fill, interior: Sequence[int] | None = None
+) -> jax.Array:
     """Pads, or with a negative number crops, the spatial axes, which stand before the channels."""
-    if not any(low or high for low, high in both):
+    inside = interior or (0,) * len(both)
+    if not any(low or high or i for (low, high), i in zip(both, inside, strict=True)):
         return x
-    lead = x.ndim - 1 - len(both)
-    config = [(0, 0, 0)] * lead + [(low, high, 0) for low, high in both] + [(0, 0, 0)]
+    space = [(low, high, i) for (low, high), i in zip(both, inside, strict=True)]
+    config = [(0, 0, 0)] * (x.ndim - 1 - len(both)) + space + [(0, 0, 0)]
     return lax.pad(x, np.array(fill, x.dtype), config)

@@ -1,0 +1,208 @@
+"""The forms of y (and dx): plain, tiled, all_cores, shifted, split and phased.
+
+Each is the same sum; XLA:CPU runs them at very different speeds (JAX 0.10.2, 2 cores, Zen 4, where
+a matrix product of 2048 cubed reaches 206 GFLOP/s and PyTorch 2.13 about 190 in a wide layer):
+
+- plain: XLA's convolution in canonical order. With more than 16 channels, and an output no larger
+  than the input, XLA hands it to YNNPACK, which runs it on one core: 94 GFLOP/s in a wide layer.
+- all_cores: one output row more than is asked for, cut off again. XLA then hands the convolution
+  to Eigen, which runs on all cores: 3x3, 28x28, 32 -> 32: 19.7 ms plain, 13.1 so.
+- tiled: with few channels nearly all time goes into gathering patches. One application of a larger
+  kernel computes s x t neighbouring outputs from one patch: s * t copies of w, each shifted by one
+  and padded with zeros, stand on the channel axis, and the window strides by (s, t). 5x5, 28x28:
+  1 -> 4 from 5.1 to 0.74 with 1 x 7, 4 -> 4 from 12.1 to 2.1 with 2 x 2. The zeros meet
+  neighbouring pixels, so a NaN or an infinity in x spreads up to s - 1 rows and t - 1 columns
+  further than the kernel reaches.
+- shifted: a depthwise convolution as a sum of shifted products, which XLA fuses into one loop.
+- split: one convolution a group. XLA's grouped convolution is a naive loop on CPU.
+- phased: a dilated input (dx of a strided convolution, conv_transpose) is mostly zeros. The outputs
+  at each distance modulo the dilation see one part of the kernel: one dense convolution each,
+  interleaved at the end.
+"""
+
+import itertools
+import math
+from functools import reduce
+from operator import add
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ._taps import Taps, gather, interleave, pad
+from ._widen import widen
+from ._window import Window, span
+
+
+def choose(x: tuple[int, ...], w: tuple[int, ...], window: Window, groups: int, dtype) -> str:
+    """The form for operands of these shapes; the figures are in the module's docstring."""
+    k, c, o = w[:-2], x[-1], w[-1]
+    undilated = set(window.rhs_dilation) == {1}
+    if c == groups > 1:
+        return "shifted" if math.prod(k) <= 32 else "plain"
+    if groups > 1:
+        return "split" if groups <= 16 else "plain"
+    if set(window.lhs_dilation) != {1}:
+        return "phased" if undilated and set(window.strides) == {1} else "plain"
+    if len(k) != 2 or dtype != jnp.float32:
+        return "plain"
+    if set(window.strides) == {1} and undilated and tile(x, w, window) != (1, 1):
+        return "tiled"
+    if max(c, o) > 16 and _more_rows(x, w, window) == 1 and _flops(x, w, window) > 2e7:
+        return "all_cores"
+    return "plain"
+
+
+def tile(x: tuple[int, ...], w: tuple[int, ...], window: Window) -> tuple[int, int]:
+    """Rows and columns of outputs that one application of the tiled kernel computes.
+
+    Gathering a patch costs its size, multiplying it that times the channels of the outputs, at
+    least 16 of them a vector: the tile with the least cost an output, where it pays at all.
+    """
+    (kh, kw, c, o), m = w, window.output_shape(x[1:-1], w[:-2])
+    if o > 16 or kh * kw == 1:
+        return 1, 1
+
+    def cost(s: int, t: int) -> float:
+        patch = (kh + s - 1) * (kw + t - 1) * c
+        gather = patch * (0.5 if c % 16 == 0 else 1.0)
+        waste = (-(-m[0] // s) * s / m[0]) * (-(-m[1] // t) * t / m[1])
+        return waste * (gather + patch * max(s * t * o, 16) / 64) / (s * t)
+
+    tiles = [(s, t) for s in (1, 2) for t in (1, 2, 4, 7) if s * t * o <= 32 and t <= m[1]]
+    return min(tiles, key=lambda st: cost(*st))
+
+
+def plain(x, w, window: Window, groups=1, precision=None, dtype=None, out_sharding=None):
+    """XLA's convolution, canonical: `b01f_01io->b01f` and its kin in one and three dimensions."""
+    last = x.ndim - 1
+    image, kernel = (0, last, *range(1, last)), (last, last - 1, *range(last - 1))
+    return lax.conv_general_dilated(
+        x,
+        w,
+        window.strides,
+        window.padding,
+        window.lhs_dilation,
+        window.rhs_dilation,
+        dimension_numbers=lax.ConvDimensionNumbers(image, kernel, image),
+        feature_group_count=groups,
+        precision=precision,
+        preferred_element_type=dtype,
+        out_sharding=out_sharding,
+    )
+
+
+def all_cores(x, w, window: Window, groups=1, precision=None):
+    """One output row more, so that XLA hands the convolution to Eigen and not to YNNPACK."""
+    rows = window.output_shape(x.shape[1:-1], w.shape[:-2])[0]
+    (low, high), *rest = window.padding
+    more = _more_rows(x.shape, w.shape, window) * window.strides[0]
+    taller = Window(
+        window.strides, ((low, high + more), *rest), window.lhs_dilation, window.rhs_dilation
+    )
+    return plain(x, w, taller, groups, precision)[:, :rows]
+
+
+def tiled(x, w, window: Window, groups=1, precision=None):
+    """An s x t tile of outputs from one patch, by s * t shifted copies of w."""
+    s, t = tile(x.shape, w.shape, window)
+    n, o = x.shape[0], w.shape[-1]
+    (kh, kw), (mh, mw) = w.shape[:2], window.output_shape(x.shape[1:-1], w.shape[:2])
+    copies = [
+        jnp.pad(w, ((i, s - 1 - i), (j, t - 1 - j), (0, 0), (0, 0)))
+        for i, j in itertools.product(range(s), range(t))
+    ]
+    th, tw = -(-mh // s), -(-mw // t)
+    pads = tuple(
+        (low, (tiles - 1) * step + k + step - 1 - size - low)
+        for (low, _), tiles, step, k, size in zip(
+            window.padding, (th, tw), (s, t), (kh, kw), x.shape[1:-1], strict=True
+        )
+    )
+    window = Window((s, t), pads, window.lhs_dilation, window.rhs_dilation)
+    y = plain(x, jnp.concatenate(copies, -1), window, 1, precision)
+    y = y.reshape(n, th, tw, s, t, o)
+    y = jnp.swapaxes(y, 2, 3).reshape(n, th * s, tw * t, o)
+    return y[:, :mh, :mw]
+
+
+def shifted(x, w, window: Window, groups=1, precision=None):
+    """Depthwise: a sum over the taps of x, shifted, times one weight a channel."""
+    del precision
+    x = _dilated(x, window)
+    k, copies = w.shape[:-2], w.shape[-1] // groups
+    if copies > 1:
+        x = jnp.repeat(x, copies, axis=-1)
+    taps = Taps(_undilated(window), k, x.shape[1:-1])
+    weights = widen(w).reshape(-1, w.shape[-1])
+    places = zip(gather(widen(x), taps, 0), weights, strict=True)
+    y = reduce(add, [tap * jnp.expand_dims(v, tuple(range(tap.ndim - 1))) for tap, v in places])
+    return y.astype(x.dtype)
+
+
+def split(x, w, window: Window, groups=1, precision=None):
+    """One convolution a group, concatenated."""
+    parts = zip(jnp.split(x, groups, -1), jnp.split(w, groups, -1), strict=True)
+    return jnp.concatenate([_best(a, b, window, precision) for a, b in parts], -1)
+
+
+def phased(x, w, window: Window, groups=1, precision=None):
+    """A dilated input: one dense convolution for each phase of the outputs, interleaved.
+
+    Output d * q + r sees tap a where r + a - low is a multiple of the dilation d: every d-th tap.
+    """
+    del groups
+    n, k, d = x.shape[1:-1], w.shape[:-2], window.lhs_dilation
+    m = window.output_shape(n, k)
+    rows = tuple(-(-mi // di) for mi, di in zip(m, d, strict=True))
+    phases = {}
+    for phase in itertools.product(*map(range, d)):
+        first, pads = [], []
+        for r, (low, _), di, ki, ni, row in zip(phase, window.padding, d, k, n, rows, strict=True):
+            a = (low - r) % di
+            before = (low - r - a) // di
+            first.append(a)
+            pads.append((before, row - 1 + len(range(a, ki, di)) - ni - before))
+        part = w[tuple(slice(a, None, di) for a, di in zip(first, d, strict=True))]
+        if part.size:
+            ones = (1,) * len(k)
+            phases[phase] = _best(x, part, Window(ones, tuple(pads), ones, ones), precision)
+    if not phases:
+        return jnp.zeros((x.shape[0], *m, w.shape[-1]), x.dtype)
+    full = interleave(phases, d)
+    return full[(slice(None), *(slice(mi) for mi in m))]
+
+
+FORMS = {
+    "plain": plain,
+    "all_cores": all_cores,
+    "tiled": tiled,
+    "shifted": shifted,
+    "split": split,
+    "phased": phased,
+}
+
+
+def _best(x, w, window: Window, precision):
+    return FORMS[choose(x.shape, w.shape, window, 1, x.dtype)](x, w, window, 1, precision)
+
+
+def _more_rows(x: tuple[int, ...], w: tuple[int, ...], window: Window) -> int:
+    """How many output rows more than now make the output taller than the input."""
+    return max(x[1] - window.output_shape(x[1:-1], w[:-2])[0] + 1, 0)
+
+
+def _flops(x: tuple[int, ...], w: tuple[int, ...], window: Window) -> int:
+    return 2 * x[0] * math.prod(window.output_shape(x[1:-1], w[:-2])) * math.prod(w)
+
+
+def _dilated(x, window: Window):
+    if set(window.lhs_dilation) == {1}:
+        return x
+    return pad(x, [(0, 0)] * len(window.lhs_dilation), 0, [d - 1 for d in window.lhs_dilation])
+
+
+def _undilated(window: Window) -> Window:
+    ones = (1,) * len(window.strides)
+    return Window(window.strides, window.padding, ones, window.rhs_dilation)
