@@ -1,4 +1,4 @@
-"""Real `jaxcnn` processes on the bundled digits: started, watched, killed, and never left behind."""
+"""Real `jaxcnn` processes on the bundled digits: started, watched, killed, none left behind."""
 
 import contextlib
 import json
@@ -23,9 +23,13 @@ def environment(**variables: str) -> dict[str, str]:
 
 def start(*words: object, **variables: str) -> subprocess.Popen[str]:
     """`jaxcnn` with these words, in a process of its own."""
-    command = [sys.executable, "-m", "jaxcnn", *map(str, words)]
+    return start_module("jaxcnn", *words, **variables)
+
+
+def start_module(module: str, *words: object, **variables: str) -> subprocess.Popen[str]:
+    """`python -m module` with these words, in a process of its own."""
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", module, *map(str, words)],
         env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,7 +82,7 @@ def free_port() -> int:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """kill -9."""
+    """Kill as `kill -9` does."""
     process.send_signal(signal.SIGKILL)
     process.communicate()
 

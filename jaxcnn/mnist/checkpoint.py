@@ -5,10 +5,14 @@ the position in its order, sums that the next line of metrics needs, and a SHA-2
 number of the state, since neither Orbax nor the file system notices a flipped bit.
 """
 
+import contextlib
+import gc
 import hashlib
 import json
 import logging
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +95,10 @@ class Checkpoints:
         folder = self.path / str(step)
         note = self.read_note(step)
         try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_as_dict(like)))
-            )
+            with _only_the_first_error():
+                restored = self._manager.restore(
+                    step, args=ocp.args.Composite(state=ocp.args.StandardRestore(_as_dict(like)))
+                )
             state = like._replace(**restored["state"])
         except Exception as error:  # Orbax, tensorstore and zarr each raise their own.
             raise CommandError(
@@ -111,9 +116,10 @@ class Checkpoints:
         """The JSON beside the state."""
         folder = self.path / str(step)
         try:
-            restored = self._manager.restore(
-                step, args=ocp.args.Composite(note=ocp.args.JsonRestore())
-            )
+            with _only_the_first_error():
+                restored = self._manager.restore(
+                    step, args=ocp.args.Composite(note=ocp.args.JsonRestore())
+                )
             note = restored["note"]
             if set(note) != {"configuration", "position", "digest"}:
                 raise ValueError(f"unknown fields {sorted(note)}")
@@ -133,6 +139,28 @@ class Checkpoints:
     def close(self) -> None:
         """Finish what is being written."""
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _only_the_first_error() -> Iterator[None]:
+    """Keep the reads that Orbax abandons after one that failed from telling of it, each at length.
+
+    They do so when they are collected, through asyncio's logger and as unraisable exceptions.
+    """
+    asyncio_logger = logging.getLogger("asyncio")
+    level, hook = asyncio_logger.level, sys.unraisablehook
+    try:
+        yield
+    except Exception as error:
+        asyncio_logger.setLevel(logging.CRITICAL)
+        sys.unraisablehook = lambda _: None
+        # What they are kept alive by is in the frames of the traceback.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        gc.collect()
+        raise
+    finally:
+        asyncio_logger.setLevel(level)
+        sys.unraisablehook = hook
 
 
 def digest(state: Any) -> str:

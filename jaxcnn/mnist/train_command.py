@@ -99,22 +99,24 @@ class Train:
         configuration = self._configuration(dataset, stored)
         distributed.check_batch(configuration.batch_size, mesh)
         folder = self._take(folder, configuration, dataset, record)
-        run = Run(
-            configuration,
-            dataset,
-            folder,
-            mesh,
-            save_every=self.checkpoint_every,
-            keep=self.keep,
-            clock_start=started,
-        )
-        if distributed.is_first():
-            print(_headline(configuration, dataset, mesh.size, folder), flush=True)
-        with distributed.stopping_together(lambda: _advice(run)):
-            outcome = run.fit(lambda: cache.state)
-        if distributed.is_first():
-            _conclude(run, outcome)
-        folder.close()
+        try:
+            run = Run(
+                configuration,
+                dataset,
+                folder,
+                mesh,
+                save_every=self.checkpoint_every,
+                keep=self.keep,
+                clock_start=started,
+            )
+            if distributed.is_first():
+                print(_headline(configuration, dataset, mesh.size, folder), flush=True)
+            with distributed.stopping_together(lambda: _advice(run)):
+                outcome = run.fit(lambda: cache.state)
+            if distributed.is_first():
+                _conclude(run, outcome)
+        finally:
+            folder.close()
         return 0
 
     def _check(self) -> None:
@@ -164,11 +166,12 @@ class Train:
 
     def _configuration(self, dataset: "Dataset", stored: "Configuration | None") -> "Configuration":
         import jax
+        import numpy as np
 
         from .configuration import Configuration
         from .recipe import RECIPES
 
-        float64 = bool(jax.config.read("jax_enable_x64"))
+        float64 = jax.dtypes.canonicalize_dtype(float) == np.float64
         recipe = RECIPES[self.recipe or (stored.recipe if stored else "fast")]
         batch_size = self.batch_size or (stored.batch_size if stored else recipe.batch_size)
         examples = len(dataset.train_labels)
@@ -232,7 +235,12 @@ class Train:
                 folder.write_config(configuration, dataset.digests)
             return str(folder.path)
 
-        path = _on_first(take)
+        try:
+            path = _on_first(take)
+        except CommandError:
+            if folder is not None:
+                folder.close()
+            raise
         return folder or run_folder.RunFolder(path)
 
 
