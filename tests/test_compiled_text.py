@@ -1,6 +1,6 @@
 """What XLA is given, read off the compiled text: no clock, so no noise.
 
-Everything runs in float32, as it would be trained.
+Everything is compiled in float32, as it would be trained.
 """
 
 import re
@@ -21,6 +21,16 @@ from jaxcnn.mnist.recipe import RECIPES
 
 CANONICAL = {"b0f_0io->b0f", "b01f_01io->b01f", "b012f_012io->b012f"}
 COLLECTIVES = "all-reduce all-gather all-to-all collective-permute reduce-scatter".split()
+
+
+@pytest.fixture(autouse=True)
+def _as_a_user_has_it():
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
 
 
 def in_loops(text):

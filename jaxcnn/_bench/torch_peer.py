@@ -236,7 +236,7 @@ def _step(params, images, labels, learning_rate, momentum, layout, compile_) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loss, _ = call()
-    first = [np.array(loss.detach())]
+    first = [loss.detach().numpy().copy()]
     for layer in sorted(leaves):
         w, b = (t.detach().numpy().copy() for t in leaves[layer])
         if layer.startswith("conv"):
