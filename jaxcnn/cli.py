@@ -21,14 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0; 2 for a mistake of the user's, told in one line; 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv == ["--version"]:
-        print(f"jaxcnn {metadata.version('jaxcnn')}")
-        return 0
     try:
-        command = _parse(argv or ["--help"])
-        return command.run()
-    except SystemExit as stop:  # tyro has printed its help, or what is wrong.
-        return stop.code if isinstance(stop.code, int) else 2
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
     except CommandError as error:
         print(f"jaxcnn: error: {error}", file=sys.stderr)
         return 2
@@ -45,11 +41,23 @@ def entry() -> None:
     sys.exit(main())
 
 
+def _run(argv: Sequence[str]) -> int:
+    if argv == ["--version"]:
+        print(f"jaxcnn {metadata.version('jaxcnn')}")
+        return 0
+    try:
+        command = _parse(argv or ["--help"])
+    except SystemExit as stop:  # tyro has printed its help, or what is wrong.
+        return stop.code if isinstance(stop.code, int) else 2
+    return command.run()
+
+
 def _parse(argv: Sequence[str]) -> Any:
     import tyro
 
     # Light modules all: what is heavy they import when they run.
     from .benchmark import Bench
+    from .compare_command import Compare
     from .mnist.evaluate_command import Evaluate
     from .mnist.predict_command import Predict
     from .mnist.train_command import Train
@@ -60,6 +68,7 @@ def _parse(argv: Sequence[str]) -> Any:
         "evaluate": Evaluate,
         "predict": Predict,
         "visualize": Visualize,
+        "compare": Compare,
         "bench": Bench,
     }
     return tyro.extras.subcommand_cli_from_dict(

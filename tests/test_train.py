@@ -1,6 +1,7 @@
 """The training step, the loop over it, the recipes, and where a run pauses."""
 
 import dataclasses
+from typing import Any
 
 import chex
 import jax
@@ -96,7 +97,8 @@ def test_chunk_is_the_steps_one_after_the_other_and_one_program(examples):
     optimizer = optax.adam(1e-2)
     chex.clear_trace_counter()
     step = train.make_step(optimizer, augment=augmentation.shift(1))
-    counted = chex.assert_max_traces(step, n=2)  # one for the loop, one for the metrics' shapes
+    # Traced once for the loop, and once for the shapes of its metrics.
+    counted: Any = chex.assert_max_traces(n=2)(step)
     chunk = jax.jit(train.make_chunk(counted))
     order = np.random.default_rng(0).permutation(EXAMPLES).reshape(-1, BATCH).astype(np.int32)
     state = new_state(optimizer)

@@ -73,8 +73,8 @@ class Checkpoints:
             state=ocp.args.StandardSave(_as_dict(state)), note=ocp.args.JsonSave(note)
         )
         try:
-            self._manager.save(step, args=arguments, force=True)
-            self._manager.wait_until_finished()
+            with _only_the_first_error():
+                self._manager.save(step, args=arguments, force=True)
         except (OSError, ValueError) as error:
             kept = self.latest()
             after = "" if kept in (None, step) else f" The run can be resumed from step {kept}."
@@ -143,9 +143,9 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _only_the_first_error() -> Iterator[None]:
-    """Keep the reads that Orbax abandons after one that failed from telling of it, each at length.
+    """Keep what Orbax abandons after a read or write that failed from telling of it at length.
 
-    They do so when they are collected, through asyncio's logger and as unraisable exceptions.
+    It does so when it is collected, through asyncio's logger and as unraisable exceptions.
     """
     asyncio_logger = logging.getLogger("asyncio")
     level, hook = asyncio_logger.level, sys.unraisablehook
