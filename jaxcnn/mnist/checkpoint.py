@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,24 @@ class Checkpoints:
             state=ocp.args.StandardSave(_as_dict(state)), note=ocp.args.JsonSave(note)
         )
         try:
+            self._probe(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
             with _only_the_first_error():
                 self._manager.save(step, args=arguments, force=True)
         except (OSError, ValueError) as error:
             kept = self.latest()
-            after = "" if kept in (None, step) else f" The run can be resumed from step {kept}."
+            begin = "which begins it anew" if kept is None else f"from step {kept}"
             raise CommandError(
-                f"no checkpoint could be written to {self.path}: {_reason(error)}.{after}"
+                f"no checkpoint could be written to {self.path}: {_reason(error)}. Make room"
+                f" there, then continue the run with --resume, {begin}."
             ) from None
+
+    def _probe(self, size: int) -> None:
+        """Raise the OSError that a full disk will, before Orbax begins and fails in many threads."""
+        if jax.process_index() or not hasattr(os, "posix_fallocate"):
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.path) as file:
+            os.posix_fallocate(file.fileno(), 0, size + 2**16)
 
     def restore(self, like: Any, step: int) -> tuple[Any, Configuration, dict[str, Any]]:
         """The state after `step` updates, its configuration and its position.
@@ -145,22 +156,22 @@ class Checkpoints:
 def _only_the_first_error() -> Iterator[None]:
     """Keep what Orbax abandons after a read or write that failed from telling of it at length.
 
-    It does so when it is collected, through asyncio's logger and as unraisable exceptions.
+    It does so through asyncio's logger, in threads of its own, and when it is collected.
     """
     asyncio_logger = logging.getLogger("asyncio")
-    level, hook = asyncio_logger.level, sys.unraisablehook
+    level, unraisable, uncaught = asyncio_logger.level, sys.unraisablehook, sys.excepthook
     try:
+        asyncio_logger.setLevel(logging.CRITICAL)
+        sys.unraisablehook = sys.excepthook = lambda *_: None
         yield
     except Exception as error:
-        asyncio_logger.setLevel(logging.CRITICAL)
-        sys.unraisablehook = lambda _: None
-        # What they are kept alive by is in the frames of the traceback.
+        # What it is kept alive by is in the frames of the traceback.
         error.__traceback__ = error.__cause__ = error.__context__ = None
         gc.collect()
         raise
     finally:
         asyncio_logger.setLevel(level)
-        sys.unraisablehook = hook
+        sys.unraisablehook, sys.excepthook = unraisable, uncaught
 
 
 def digest(state: Any) -> str:
