@@ -49,8 +49,8 @@ class Case:
 def draw(rng: np.random.Generator, shape: Shape, kind: str) -> np.ndarray:
     """Values of one kind.
 
-    distinct: none closer than 0.1 to another. tied: few small integers, 0 among them. close: in
-    pairs 1e-6 apart, which the post's isclose takes for ties. relu: what a relu leaves, mostly
+    distinct: none closer than 0.1 to another. tied: few small integers, 0 among them. close:
+    neighbours 1e-6 apart, which the post's isclose takes for ties. relu: what a relu leaves, mostly
     zeros. weights: rows of labels that do not sum to 1, with zeros. label, mask: integers 0 to 2,
     booleans.
     """
@@ -61,8 +61,9 @@ def draw(rng: np.random.Generator, shape: Shape, kind: str) -> np.ndarray:
     if kind == "tied":
         return rng.integers(-1, 3, shape).astype(float)
     if kind == "close":
-        pairs = rng.permutation(math.prod(shape)) // 2
-        return (pairs + 1e-6 * rng.permutation(math.prod(shape))).reshape(shape)
+        *lead, width, channels = shape
+        values = rng.permutation(math.prod(shape) // 2).reshape(*lead, width // 2, channels)
+        return np.repeat(values, 2, -2) + 1e-6 * (np.arange(width) % 2)[:, None]
     if kind == "relu":
         return np.maximum(rng.normal(size=shape) - 0.5, 0)
     if kind == "distribution":
