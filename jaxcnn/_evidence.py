@@ -280,7 +280,7 @@ def _differences(
         dtypes = " and ".join(sorted({str(leaf.dtype) for leaf in leaves}))
         notes.append(f"the central differences are taken in {dtypes}, and as noisy as that")
         g = point.cotangents[0]
-        return Differences(lambda at: hand.value(at, point.fixed), leaves, g, p.eps)
+        return Differences(lambda at: hand.value(at, point.fixed), leaves, g, p.eps, p.eps)
     narrow = max(fine_hand.narrowest, key=lambda d: jnp.finfo(d).eps, default=None)
     if narrow is not None:
         notes.append(
@@ -288,7 +288,7 @@ def _differences(
         )
     eps = float(jnp.finfo(narrow or np.float64).eps)
     evaluate = functools.partial(_value_at, fine_hand, fine_point.fixed)
-    return Differences(evaluate, fine_point.leaves, fine_point.cotangents[0], eps)
+    return Differences(evaluate, fine_point.leaves, fine_point.cotangents[0], eps, p.eps)
 
 
 def _value_at(hand: Pullback, fixed: list, leaves: list) -> list[np.ndarray]:

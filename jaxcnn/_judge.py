@@ -17,7 +17,12 @@ _WHOLE = 1024
 
 
 def judge(
-    e: Evidence, k: int, numerical: bool, samples: int, rng: np.random.Generator
+    e: Evidence,
+    k: int,
+    numerical: bool,
+    samples: int,
+    kinks_may_differ: bool,
+    rng: np.random.Generator,
 ) -> LeafComparison:
     """The record of leaf k."""
     primal, h = e.primals[k], e.own.gradients[k]
@@ -51,17 +56,19 @@ def judge(
             taken = e.differences.check(k, gradient, rounding, at, samples, rng)
     kinks = [s for s in asked if s.slope.kink and s.ok]
     differ = wrong & ~excused
-    if kinks and len(kinks) == len(asked):
-        excused |= wrong
-    for s in kinks:
-        excused[s.index] = True
-    differ &= excused
+    if kinks and len(kinks) < len(asked):
+        differ[:] = False
+        for s in kinks:
+            differ[s.index] = True
+    differ &= bool(kinks)
     if kinks:
         notes.append(
             f"{differ.sum():,} elements differ because the function has a kink there: the gradient "
             f"lies between the one-sided slopes ({len(kinks)} tested)"
         )
-    disputed = wrong & ~excused
+    if kinks_may_differ:
+        excused |= differ
+    disputed = wrong & ~excused & ~differ
     if disputed.any() and _confirmed(asked, taken, sharpest, k):
         notes.append(
             f"the automatic gradient is off in {disputed.sum():,} elements: the central "
@@ -197,9 +204,11 @@ def _confirmed(asked: list[Sample], taken: list[Sample], run: Run, k: int) -> bo
     if not all(s.ok and s.conclusive for s in [*asked, *taken]):
         return False
     right = wide(run.right[k])
-    return not any(
-        s.slope.misfit(float(right[s.index])) <= s.tolerance for s in asked if not s.slope.kink
-    )
+    smooth = [s for s in asked if not s.slope.kink]
+    misses = [s.slope.misfit(float(right[s.index])) > s.tolerance for s in smooth]
+    # A NaN is no agreement either.
+    misses = [m or not np.isfinite(right[s.index]) for m, s in zip(misses, smooth, strict=True)]
+    return bool(smooth) and all(misses)
 
 
 def _differs(run: Run, k: int, excused: np.ndarray, against: str | None) -> str | None:

@@ -9,7 +9,7 @@ numerical:     (f(x + d) - f(x - d)) / 2 in float64, at d and at d / 2
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -34,6 +34,7 @@ def compare(
     argnums: int | Sequence[int] | None = None,
     cotangent: Any = None,
     numerical: bool = True,
+    kinks: Literal["report", "fail"] = "report",
     samples: int = 8,
     seed: int = 0,
 ) -> Comparison:
@@ -65,6 +66,8 @@ def compare(
         cotangent: g, with the tree and the shapes of the output; random by default. Elements of a
             cotangent of ones hide flips and transposes.
         numerical: False takes no central differences, but still asks for kinks where needed.
+        kinks: "fail" counts it as wrong where the gradient at a kink is not the reference's, for a
+            rule that promises the same convention.
         samples: how many elements of a leaf to check alone with differences, besides two random
             directions that involve every element.
         seed: of the random cotangent and samples.
@@ -105,6 +108,8 @@ def compare(
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
+    if kinks not in ("report", "fail"):
+        raise ValueError(f"kinks must be 'report' or 'fail', got {kinks!r}")
     rng = np.random.default_rng(seed)
     evidence = gather(fn, args, reference, argnums, cotangent, rng)
     if evidence.against is None and not numerical:
@@ -112,7 +117,10 @@ def compare(
             f"numerical=False leaves nothing to compare {evidence.name} with: it has no automatic "
             "twin; pass a reference, or leave numerical=True"
         )
-    leaves = [judge(evidence, k, numerical, samples, rng) for k in range(len(evidence.paths))]
+    leaves = [
+        judge(evidence, k, numerical, samples, kinks == "report", rng)
+        for k in range(len(evidence.paths))
+    ]
     against = [evidence.against] if evidence.against else []
     against += ["central differences"] if numerical else []
     return Comparison(
@@ -133,6 +141,7 @@ def assert_gradients_match(
     argnums: int | Sequence[int] | None = None,
     cotangent: Any = None,
     numerical: bool = True,
+    kinks: Literal["report", "fail"] = "report",
     samples: int = 8,
     seed: int = 0,
 ) -> None:
@@ -145,6 +154,7 @@ def assert_gradients_match(
         argnums: as in `compare`.
         cotangent: as in `compare`.
         numerical: as in `compare`.
+        kinks: as in `compare`.
         samples: as in `compare`.
         seed: as in `compare`.
 
@@ -166,6 +176,7 @@ def assert_gradients_match(
         argnums=argnums,
         cotangent=cotangent,
         numerical=numerical,
+        kinks=kinks,
         samples=samples,
         seed=seed,
     )

@@ -155,6 +155,27 @@ def test_kinks_are_reported_and_are_no_failure():
     assert "kink" in result["x"].notes[0]
 
 
+def test_kinks_fail_where_the_convention_is_promised():
+    x = jnp.array([-1.0, 0.0, 2.0])
+    half = ruled(jax.nn.relu, lambda args, g: (g * jnp.heaviside(args[0], 0.5),))
+    assert compare(half, x, reference=jax.nn.relu).ok
+    leaf = compare(half, x, reference=jax.nn.relu, kinks="fail")["x"]
+    assert not leaf.ok
+    assert leaf.kinks == 1
+    assert leaf.worst_index == (1,)
+    assert compare(jaxcnn.relu, x, kinks="fail").ok
+
+
+def test_a_kink_nearby_is_no_excuse():
+    # The post's isclose takes values that are 1e-6 apart for ties.
+    x = jnp.array([[1.0], [1.0 + 1e-6], [3.0], [2.0]])
+    pool = functools.partial(jaxcnn.reference.max_pool, window_shape=(2,), strides=2)
+    close = ruled(pool, lambda args, g: (jax.vjp(pool, jnp.round(args[0], 4))[1](g)[0],))
+    leaf = compare(close, x, reference=pool)["x"]
+    assert not leaf.ok
+    assert leaf.kinks == 0
+
+
 def test_a_kink_excuses_only_what_lies_between_its_slopes():
     at_zero = jnp.array([-1.0, 0.0, 2.0, 3.0])
     outside = ruled(
@@ -301,3 +322,9 @@ def test_assert_gradients_match_fails_with_the_table():
     assert "WRONG: 0 of 1 gradients match" in text
     assert "tolerance" in text
     assert_gradients_match(sine, normal(4))
+
+
+def test_an_unknown_treatment_of_kinks():
+    options: dict = {"kinks": "no"}
+    with pytest.raises(ValueError, match="kinks must be 'report' or 'fail', got 'no'"):
+        compare(sine, normal(2), **options)
