@@ -84,9 +84,3 @@ class Bench:
                 raise CommandError(
                     f"--plot {self.plot}: the name must end in one of .{', .'.join(kinds)}."
                 )
-
-
-if __name__ == "__main__":
-    import tyro
-
-    raise SystemExit(tyro.cli(Bench).run())

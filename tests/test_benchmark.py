@@ -258,19 +258,29 @@ def test_a_row_that_looks_slower_is_measured_again(monkeypatch):
     assert known.ratio == 2.0
 
 
-def test_steps_of_a_call_are_divided_out(monkeypatch):
+def test_steps_of_a_loop_are_divided_out(monkeypatch):
+    times = {"hand": 2.0, "automatic": 4.0, "hand in scan": 6.0, "automatic in scan": 30.0}
     monkeypatch.setattr(
-        rows, "interleaved", lambda calls, **_: {name: Timing((6.0,)) for name in calls}
+        rows, "interleaved", lambda calls, **_: {name: Timing((times[name],)) for name in calls}
     )
     right = program([1.0])
-    known = rows.measure(
-        *("step/post", "scan", right, right, {}),
-        tolerance=1e-4,
-        repeats=1,
-        seconds=0.1,
-        steps={"hand": 3, "automatic": 2},
-    )
-    assert (known.hand.median, known.automatic.median, known.ratio) == (2.0, 3.0, 1.5)
+    wrong = program([2.0])
+
+    def measured(scan):
+        return rows.measure_step(
+            *("step/post", (right, right), scan, {}),
+            steps=(3, 2),
+            tolerance=1e-4,
+            repeats=1,
+            seconds=0.1,
+            flops=12,
+        )
+
+    alone, scan = measured((right, right))
+    assert (alone.what, alone.hand.median, alone.ratio) == ("alone", 2.0, 2.0)
+    assert (scan.what, scan.hand.median, scan.ratio, scan.rate) == ("scan", 2.0, 7.5, 6.0)
+    with pytest.raises(Disagreement, match="step/post scan: hand is off"):
+        measured((wrong, right))
 
 
 @pytest.fixture

@@ -88,7 +88,6 @@ def measure(
     repeats: int,
     seconds: float,
     flops: int | None = None,
-    steps: Mapping[str, int] | None = None,
 ) -> Row:
     """Check the outputs of every program against the automatic one's, then time them in turn.
 
@@ -101,45 +100,106 @@ def measure(
         tolerance: the largest difference, as a share of the largest element of an array.
         repeats: see `interleaved`, as is seconds.
         seconds: a program.
-        flops: of one call or, where a program makes several steps, of one step.
-        steps: steps that a call of "hand" and of "automatic" makes, 1 where left out.
+        flops: of one call.
 
     Raises:
         Disagreement: outputs differ.
     """
+    error = _checked(case, what, hand, automatic, torch, tolerance)
+    calls = {name: p.call for name, p in {"hand": hand, "automatic": automatic, **torch}.items()}
+
+    def timed() -> Row:
+        times = interleaved(calls, repeats=repeats, seconds=seconds, resting=torch)
+        return _row(case, what, times, (hand, automatic), torch, error, flops)
+
+    row = timed()
+    return timed() if row.ratio < _SLOWER else row
+
+
+def measure_step(
+    case: str,
+    alone: tuple[Program, Program],
+    scan: tuple[Program, Program],
+    torch: Mapping[str, Program],
+    *,
+    steps: tuple[int, int],
+    tolerance: float,
+    repeats: int,
+    seconds: float,
+    flops: int,
+) -> tuple[Row, Row]:
+    """The training step alone and in a loop, all of its programs timed in the same turns.
+
+    Args:
+        case: the rows' name.
+        alone: one step, hand-written and automatic.
+        scan: a loop over steps, likewise.
+        torch: PyTorch's step, by mode.
+        steps: how many steps a call of each loop makes.
+        tolerance: see `measure`, as are repeats and seconds.
+        repeats: samples of each program.
+        seconds: a program.
+        flops: of one step.
+
+    Raises:
+        Disagreement: outputs differ.
+    """
+    alone_error = _checked(case, "alone", *alone, torch, tolerance)
+    scan_error = _checked(case, "scan", *scan, {}, tolerance)
+    programs = {"hand": alone[0], "hand in scan": scan[0], "automatic": alone[1], **torch}
+    # The slowest comes last in a turn, and in the first few turns only.
+    programs["automatic in scan"] = scan[1]
+    calls = {name: p.call for name, p in programs.items()}
+    times = interleaved(calls, repeats=repeats, seconds=seconds, resting=torch)
+    in_scan = {
+        "hand": times["hand in scan"] / steps[0],
+        "automatic": times["automatic in scan"] / steps[1],
+    }
+    return (
+        _row(case, "alone", times, alone, torch, alone_error, flops),
+        _row(case, "scan", in_scan, scan, {}, scan_error, flops),
+    )
+
+
+def _checked(
+    case: str,
+    what: str,
+    hand: Program,
+    automatic: Program,
+    torch: Mapping[str, Program],
+    tolerance: float,
+) -> float:
+    """The difference of hand-written and automatic, once all programs are found to agree."""
     expected = automatic.outputs()
-    programs = {"hand": hand, "automatic": automatic, **torch}
+    programs = {"hand": hand, **torch}
     errors = {name: difference(p.outputs(), expected) for name, p in programs.items()}
     for name, error in errors.items():
         if not error <= tolerance:
             raise Disagreement(case, what, name, error, tolerance)
+    return errors["hand"]
 
-    def times() -> dict[str, Timing]:
-        calls = {name: p.call for name, p in programs.items()}
-        found = interleaved(calls, repeats=repeats, seconds=seconds, resting=torch)
-        return {name: t / (steps or {}).get(name, 1) for name, t in found.items()}
 
-    timed = times()
-    row = Row(
+def _row(
+    case: str,
+    what: str,
+    times: Mapping[str, Timing],
+    programs: tuple[Program, Program],
+    torch: Mapping[str, Program],
+    error: float,
+    flops: int | None,
+) -> Row:
+    hand, automatic = programs
+    return Row(
         case,
         what,
-        timed["hand"],
-        timed["automatic"],
-        {mode: timed[mode] for mode in torch},
-        errors["hand"],
+        times["hand"],
+        times["automatic"],
+        {mode: times[mode] for mode in torch},
+        error,
         flops,
         {"hand": hand.compile_seconds, "automatic": automatic.compile_seconds},
         {"hand": hand.peak_bytes, "automatic": automatic.peak_bytes},
     )
-    if row.ratio < _SLOWER:
-        timed = times()
-        row = dataclasses.replace(
-            row,
-            hand=timed["hand"],
-            automatic=timed["automatic"],
-            torch={mode: timed[mode] for mode in torch},
-        )
-    return row
 
 
 def as_json(row: Row) -> dict[str, Any]:

@@ -131,15 +131,7 @@ class Session:
             )
 
     def _step(self, network: str) -> Iterator[Row]:
-        common: dict[str, Any] = dict(
-            tolerance=self.tolerance["step"],
-            repeats=self.options.repeats,
-            seconds=2 * self.options.seconds,
-            flops=steps.flops(network),
-        )
-        hand = steps.alone(network, jaxcnn)
-        automatic = steps.alone(network, reference)
-        peer = {}
+        peer: dict[str, Any] = {}
         if self.torch is not None:
             peer = self.torch.step_programs(
                 steps.parameters(network),
@@ -148,12 +140,22 @@ class Session:
                 steps.MOMENTUM,
                 compiled=self.options.torch_compile != "never",
             )
-        yield rows.measure(f"step/{network}", "alone", hand, automatic, peer, **common)
         # XLA may take seconds for a step that autodiff derives, once it is inside a loop.
-        many = {"hand": steps.CHUNK, "automatic": 1}
-        hand = steps.in_scan(network, jaxcnn, many["hand"])
-        automatic = steps.in_scan(network, reference, many["automatic"])
-        yield rows.measure(f"step/{network}", "scan", hand, automatic, {}, steps=many, **common)
+        many = steps.CHUNK, 1
+        yield from rows.measure_step(
+            f"step/{network}",
+            (steps.alone(network, jaxcnn), steps.alone(network, reference)),
+            (
+                steps.in_scan(network, jaxcnn, many[0]),
+                steps.in_scan(network, reference, many[1]),
+            ),
+            peer,
+            steps=many,
+            tolerance=self.tolerance["step"],
+            repeats=self.options.repeats,
+            seconds=2 * self.options.seconds,
+            flops=steps.flops(network),
+        )
 
 
 def _status(wrong: Sequence[Disagreement]) -> int:

@@ -16,7 +16,7 @@ from .program import Program, compiled
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
 BATCH = 128
-CHUNK = 16
+CHUNK = 4
 
 
 def batch(size: int = BATCH) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,8 @@ Thunk = Callable[[], Any]
 # A sample lasts at least this long: short programs are called several times in it.
 _SAMPLE_SECONDS = 1e-3
 _CALLS = 50
+# A program of this length hardly feels what ran before it.
+_LONG_SECONDS = 0.2
 _FEWEST = 3
 
 
@@ -56,12 +58,13 @@ def interleaved(
         resting: programs around which to rest for a few milliseconds: the threads of another
             library go on spinning for a while after its last call.
     """
-    calls, samples = {}, {}
+    calls, samples, short = {}, {}, {}
     for name, program in programs.items():
         once = _clock(program, 1)
         if once < seconds:
             once = min(_clock(program, 1) for _ in range(2))
         calls[name] = max(1, min(_CALLS, round(_SAMPLE_SECONDS / once)))
+        short[name] = once < _LONG_SECONDS
         per_sample = once * calls[name]
         samples[name] = max(min(_FEWEST, repeats), min(repeats, int(seconds / per_sample)))
 
@@ -72,8 +75,9 @@ def interleaved(
                 continue
             if name in resting:
                 time.sleep(0.005)
-            if calls[name] > 1:
-                _call(program)  # its operands come back into the cache
+            if short[name]:
+                # Its operands come back into the cache, and its threads awake.
+                _call(program)
             times[name].append(_clock(program, calls[name]))
             if name in resting:
                 time.sleep(0.005)
