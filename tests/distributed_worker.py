@@ -6,13 +6,14 @@ python -m tests.distributed_worker OUT.npz HOST:PORT PROCESS_ID
 from tests import strict as strict  # isort: skip
 
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
-from jaxcnn.mnist import data, distributed, fit, model
+from jaxcnn.mnist import data, distributed, model, programs
 from jaxcnn.mnist.configuration import Configuration
 
 STEPS = 50
@@ -34,13 +35,13 @@ def compute(devices: int | None = None) -> dict[str, np.ndarray]:
     """The first step's gradient in float32, the parameters after 50 in float64, and the order."""
     dataset = data.load("digits")
     mesh = distributed.data_mesh(devices)
-    schedule = fit.new_schedule(CONFIGURATION, dataset)
-    programs = fit.Programs(CONFIGURATION, dataset, schedule, mesh)
+    schedule = programs.new_schedule(CONFIGURATION, dataset)
+    compiled = programs.Programs(CONFIGURATION, dataset, schedule, mesh)
     batches = schedule.batches(0, STEPS)
 
-    single = jax.tree.map(lambda p: np.asarray(p, np.float32), programs.init().params)
-    gradient = _gradient(single, programs, batches, mesh)
-    state, _ = programs.chunk(programs.init(), batches, STEPS)
+    single = jax.tree.map(lambda p: np.asarray(p, np.float32), compiled.init().params)
+    gradient = _gradient(single, compiled, batches, mesh)
+    state, _ = compiled.chunk(compiled.init(), batches, STEPS)
     named = {"order": _whole(distributed.shard_batches(batches, mesh), mesh)}
     for prefix, tree in (("gradient", gradient), ("params", state.params)):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -48,9 +49,8 @@ def compute(devices: int | None = None) -> dict[str, np.ndarray]:
     return named
 
 
-def _gradient(params, programs: fit.Programs, batches: np.ndarray, mesh):
+def _gradient(params, compiled: programs.Programs, batches: np.ndarray, mesh):
     def loss(params, images, labels, order):
-
         logits = model.apply(params, model.pixels(images[order[0]]))
         labels = labels[order[0]].astype(jnp.int32)
         return jaxcnn.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -58,7 +58,7 @@ def _gradient(params, programs: fit.Programs, batches: np.ndarray, mesh):
     whole = distributed.replicate(np.int32(0), mesh).sharding
     gradient = jax.jit(jax.grad(loss), out_shardings=whole)
     order = distributed.shard_batches(batches[:1], mesh)
-    return gradient(distributed.replicate(params, mesh), programs.images, programs.labels, order)
+    return gradient(distributed.replicate(params, mesh), compiled.images, compiled.labels, order)
 
 
 def _whole(x: jax.Array, mesh) -> np.ndarray:
@@ -78,7 +78,8 @@ def main() -> None:
     assert jax.local_device_count() == 4
     named = compute()
     if distributed.is_first():
-        np.savez(out, **named)
+        arrays: dict[str, Any] = named
+        np.savez(out, **arrays)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 from jax import export
 
 from jaxcnn import reference
-from jaxcnn.mnist import augmentation, fit, model, train
+from jaxcnn.mnist import augmentation, model, programs, train
 from jaxcnn.mnist.configuration import Configuration
 from jaxcnn.mnist.recipe import PUBLISHED_CURVE, RECIPES
 from jaxcnn.mnist.schedule import Schedule
@@ -120,8 +120,8 @@ def test_chunk_is_the_steps_one_after_the_other_and_one_program(examples):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_step_of_every_recipe_lowers_for_cpu_cuda_and_tpu(recipe, examples):
     c = configuration(recipe, float64=False)
-    step = train.make_chunk(fit.new_step(c))
-    like = jax.eval_shape(lambda: fit.new_state(c))
+    step = train.make_chunk(programs.new_step(c))
+    like = jax.eval_shape(lambda: programs.new_state(c))
     order = jax.ShapeDtypeStruct((3, BATCH), np.int32)
     count = jax.ShapeDtypeStruct((), np.int32)
     platforms = ("cpu", "cuda", "tpu")
@@ -150,21 +150,21 @@ def test_post_recipe_is_the_notebooks_rule_written_out():
 
 
 def test_post_recipe_draws_the_notebooks_weights():
-    params = new_params = fit.new_state(configuration("post")).params
+    params = new_params = programs.new_state(configuration("post")).params
     for name, layer in new_params.items():
         conv = name.startswith("conv")
         assert np.all(np.asarray(layer["b"]) == (0.15 if conv else 1.15))
     w = np.asarray(params["dense1"]["w"])
     np.testing.assert_allclose(w.std(), 0.1, rtol=0.02)
     np.testing.assert_allclose(np.asarray(params["conv4"]["w"]).std(), 0.5, rtol=0.1)
-    other = fit.new_state(configuration("post", seed=1)).params["dense1"]["w"]
+    other = programs.new_state(configuration("post", seed=1)).params["dense1"]["w"]
     assert abs(np.corrcoef(w.ravel(), np.asarray(other).ravel())[0, 1]) < 0.02
 
 
 def test_seed_passed_as_an_argument_makes_the_same_state():
     c = configuration("best", seed=5)
-    jitted = jax.jit(lambda seed: fit.new_state(c, seed))(np.uint32(5))
-    chex.assert_trees_all_close(jitted, fit.new_state(c), rtol=1e-14)
+    jitted = jax.jit(lambda seed: programs.new_state(c, seed))(np.uint32(5))
+    chex.assert_trees_all_close(jitted, programs.new_state(c), rtol=1e-14)
 
 
 def test_shift_moves_every_image_on_its_own_and_whole():

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ class Checkpoints:
             ) from None
 
     def _probe(self, size: int) -> None:
-        """Raise the OSError that a full disk will, before Orbax begins and fails in many threads."""
+        """Raise the OSError of a full disk now, before Orbax fails of it in many threads."""
         if jax.process_index() or not hasattr(os, "posix_fallocate"):
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -167,6 +168,7 @@ def _only_the_first_error() -> Iterator[None]:
     except Exception as error:
         # What it is kept alive by is in the frames of the traceback.
         error.__traceback__ = error.__cause__ = error.__context__ = None
+        time.sleep(0.5)  # Reads still under way end, each with a complaint, in threads of C++.
         gc.collect()
         raise
     finally:

@@ -52,3 +52,11 @@ class Configuration:
                 " start a new run in another folder."
             )
         return cls(**fields)
+
+
+def difference(one: Configuration, other: Configuration) -> str:
+    """In words, the first field in which two configurations differ."""
+    for name, value in one.to_json().items():
+        if value != (new := other.to_json()[name]):
+            return f"its {name} is {value}, not {new}"
+    return "no field differs"

@@ -9,9 +9,9 @@ import numpy as np
 
 from jaxcnn._errors import CommandError
 
-from . import data, distributed, fit, model, train
+from . import data, distributed, model, programs, train
 from .checkpoint import Checkpoints
-from .configuration import Configuration
+from .configuration import Configuration, difference
 from .run_folder import RunFolder
 
 
@@ -33,7 +33,7 @@ class Trained:
 
     def logits(self, images: np.ndarray, batch_size: int = 500) -> np.ndarray:
         """Logits `[N, 10]` of images uint8 `[N, 28, 28]`."""
-        layers = fit.LAYERS[self.configuration.layers]
+        layers = programs.LAYERS[self.configuration.layers]
         dtype = jax.tree.leaves(self.params)[0].dtype
         forward = jax.jit(lambda p, x: model.apply(p, model.pixels(x, dtype), layers=layers))
         n = len(images)
@@ -64,13 +64,13 @@ def load(run: str | os.PathLike[str]) -> Trained:
     if step is None:
         raise _none(folder)
     like = distributed.like(
-        jax.eval_shape(lambda: fit.new_state(configuration)), distributed.data_mesh(1)
+        jax.eval_shape(lambda: programs.new_state(configuration)), distributed.data_mesh(1)
     )
     state, written_by, _ = checkpoints.restore(like, step)
     if written_by != configuration:
         raise CommandError(
             f"the checkpoint of step {step} in {checkpoints.path} belongs to another run:"
-            f" {fit.difference(written_by, configuration)}."
+            f" {difference(written_by, configuration)}."
         )
     return Trained(folder, configuration, step, train.final_params(state))
 

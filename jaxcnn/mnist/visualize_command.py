@@ -38,7 +38,7 @@ class Visualize:
         import jax.numpy as jnp
         import numpy as np
 
-        from . import data, fit, image, model, plot, recipe, trained
+        from . import data, image, model, plot, programs, recipe, trained
 
         run = trained.load(self.run_folder)
         names = data.class_names(run.configuration.dataset)
@@ -72,7 +72,7 @@ class Visualize:
             note += "taken for" if self.label is None else "labelled"
             note += f" {names[label]}"
         x = model.pixels(example[None], run.params["conv1"]["w"].dtype)
-        layers = fit.LAYERS[run.configuration.layers]
+        layers = programs.LAYERS[run.configuration.layers]
         forward = model.activations(run.params, x, layers=layers)
         backward = model.activation_gradients(run.params, x, jnp.array([label]), layers=layers)
         for name, draw, places in (
