@@ -40,6 +40,11 @@ def correlate(
         return jnp.zeros((x.shape[0], *shape, w.shape[-1]), dtype or x.dtype)
 
     def plain(x, w):
+        if 1 < groups < x.shape[-1] and explicit_sharding(x) is not None:
+            # XLA gathers the sharded batch of a grouped convolution; not of one a group.
+            parts = zip(jnp.split(x, groups, -1), jnp.split(w, groups, -1), strict=True)
+            y = [_forms.plain(a, b, window, 1, precision, dtype, out_sharding) for a, b in parts]
+            return jnp.concatenate(y, -1)
         return _forms.plain(x, w, window, groups, precision, dtype, out_sharding)
 
     def chosen(x, w):

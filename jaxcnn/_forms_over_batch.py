@@ -41,6 +41,11 @@ def choose(x: tuple[int, ...], g: tuple[int, ...], window: Window, groups: int, 
 
 def plain(x, g, window: Window, groups=1, precision=None, out_sharding=None):
     """XLA's convolution of `[C/G, S.., G * N]` with `[S'.., N, O]`, canonical."""
+    if groups > 1 and out_sharding is not None:
+        # On explicit mesh axes a sharded batch cannot be merged with the groups.
+        parts = zip(jnp.split(x, groups, -1), jnp.split(g, groups, -1), strict=True)
+        dw = [plain(a, b, window, 1, precision, out_sharding) for a, b in parts]
+        return jnp.concatenate(dw, -1)
     n, *space, c = x.shape
     c = c // groups
     image = x.reshape(n, *space, groups, c)

@@ -16,8 +16,11 @@ def resize(ink: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Ink scaled to `shape` (height, width): averaged where it shrinks, smooth where it grows."""
     height, width = shape
     image = Image.fromarray(np.asarray(ink, np.float32))
-    # Lanczos widens its support when it shrinks an image, so no stroke falls between two samples.
-    scaled = image.resize((width, height), Image.Resampling.LANCZOS)
+    # Both widen their support when they shrink an image, so no stroke falls between two samples.
+    # Lanczos is the sharper; growing, it would ring into the paper, which has to stay black.
+    shrinks = height < ink.shape[0]
+    method = Image.Resampling.LANCZOS if shrinks else Image.Resampling.HAMMING
+    scaled = image.resize((width, height), method)
     return np.clip(np.asarray(scaled), 0.0, 1.0)
 
 
