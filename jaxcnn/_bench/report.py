@@ -7,13 +7,14 @@ from typing import Any
 
 from .rows import Row
 from .scaling import Scaling
+from .timing import Timing
 
 _HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of peak")
 
 
 def header(width: int) -> str:
     """The table's first lines, for names of at most this width."""
-    columns = f"{_HEADER[0]:>16}{_HEADER[1]:>16}{_HEADER[2]:>9}{_HEADER[3]:>12}{_HEADER[4]:>9}"
+    columns = f"{_HEADER[0]:>16}{_HEADER[1]:>16}{_HEADER[2]:>9}{_HEADER[3]:>16}{_HEADER[4]:>9}"
     line = f"{'case':<{width}}{columns}{_HEADER[5]:>9}"
     return f"{line}\n{'-' * len(line)}"
 
@@ -22,15 +23,19 @@ def line(row: Row, width: int, peak: float) -> str:
     """One row of the table."""
     text = f"{row.case + ' ' + row.what:<{width}}"
     for timing in (row.hand, row.automatic):
-        text += f"{milliseconds(timing.median):>11}{f'±{timing.spread:.0%}':>5}"
+        text += _time(timing)
     text += f"{times(row.ratio):>9}"
     mode = row.best_torch
     if mode is None or row.torch_ratio is None:
-        text += f"{'-':>12}{'-':>9}"
+        text += f"{'-':>16}{'-':>9}"
     else:
-        text += f"{milliseconds(row.torch[mode].median):>12}{times(row.torch_ratio):>9}"
+        text += f"{_time(row.torch[mode])}{times(row.torch_ratio):>9}"
     text += f"{row.rate / peak:>9.0%}" if row.rate is not None else f"{'-':>9}"
     return f"{text}  {mode}" if mode else text
+
+
+def _time(timing: Timing) -> str:
+    return f"{milliseconds(timing.median):>11}{f'±{timing.spread:.0%}':>5}"
 
 
 def milliseconds(seconds: float) -> str:
