@@ -25,14 +25,12 @@ import math
 from functools import reduce
 from operator import add
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from ._taps import Taps, gather, interleave, pad
 from ._widen import widen
-from ._window import Window, span
+from ._window import Window
 
 
 def choose(x: tuple[int, ...], w: tuple[int, ...], window: Window, groups: int, dtype) -> str:

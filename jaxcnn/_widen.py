@@ -5,5 +5,5 @@ import jax.numpy as jnp
 
 
 def widen(x: jax.Array) -> jax.Array:
-    """x in float32 if it is of 16 bits or less, else x."""
+    """X in float32 if it is of 16 bits or less, else x."""
     return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x

@@ -11,9 +11,9 @@ Backward, for the cotangent g of y:
     db[o]       = sum over n, i of  g[n, i, o]
 
 dx is itself a convolution: of g, padded by the kernel's size minus one less the forward padding,
-with w flipped along its spatial axes and its two channel axes exchanged. dw is one too: of x with g,
-where the batch takes the part of the channels and is summed. Strides dilate g; a dilated kernel is
-dilated in dx as well, and is the stride of dw; channel groups keep to themselves.
+with w flipped along its spatial axes and its two channel axes exchanged. dw is one too: of x with
+g, where the batch takes the part of the channels and is summed. Strides dilate g; a dilated kernel
+is dilated in dx as well, and is the stride of dw; channel groups keep to themselves.
 
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
 mean over the batch belongs to the loss.
@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -91,7 +90,8 @@ def conv(
 ) -> jax.Array:
     """Convolution with a bias, channels last, over one to three spatial axes.
 
-    y[n, i, o] = sum over a, c of x[n, i * strides + a * kernel_dilation - low, c] * w[a, c, o] + b[o]
+    y[n, i, o] = sum over a, c of x[n, i * strides + a * kernel_dilation - low, c] * w[a, c, o]
+                 + b[o]
 
     Args:
         x: input `[N.., S.., Cin]`, any number of leading batch axes, none included.
@@ -265,7 +265,8 @@ def conv_general_dilated(
         x = _batch_groups_as_channels(x, batches)
     _check_channels("rhs", x.shape[-1], w, max(groups, batches), names=("lhs", "rhs"))
 
-    to_user = np.argsort((numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]))
+    canonical = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
+    to_user = [canonical.index(axis) for axis in range(len(canonical))]
     s = _Setting(
         window,
         max(groups, batches),
@@ -323,7 +324,7 @@ def _check(function: str, x, w, b, *, leading: bool = False, names=("x", "w")) -
             f"{names[1]} has shape {w.shape}: {function} expects a kernel of one to three spatial "
             "axes and two channel axes"
         )
-    if x.ndim < axes + 1 or not leading and x.ndim != axes + 2:
+    if x.ndim < axes + 1 or (not leading and x.ndim != axes + 2):
         raise ValueError(
             f"{names[0]} has shape {x.shape}: {function} expects {axes} spatial axes, as "
             f"{names[1]} of shape {w.shape} has, beside batch and channels"

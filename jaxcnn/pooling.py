@@ -21,39 +21,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._taps import Taps, gather, scatter
+from ._taps import Taps, gather, materialized, scatter, window_maximum
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
 
 
-def _max_pool_winner(x, taps: Taps):
-    """The maxima, and which tap each came from: the first of equals, the first NaN."""
-    dtype = np.int8 if len(list(taps.places())) < 128 else np.int32
+def _winners(x, taps: Taps):
+    """Which tap each maximum came from: the first of equals, the first NaN."""
     # A window starts from its first tap in the input, so the padding is no winner, not at -inf.
-    first = np.argmax(taps.real(), axis=0).astype(dtype)
-    y, winner = None, None
-    for number, tap in enumerate(gather(x, taps, _least(x.dtype))):
-        if y is None:
-            y, winner = tap, jnp.broadcast_to(_over_places(first, x), tap.shape)
-        else:
-            better = (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
-            y = jnp.where(better, tap, y)
-            winner = jnp.where(better, dtype(number), winner)
-    return y, winner
+    first = _over_places(np.argmax(taps.real(), axis=0).astype(np.float32), x)
+    tapped = gather(x, taps, _least(x.dtype))
+    y = next(tapped)
+    winner = jnp.broadcast_to(first, y.shape)
+    for number, tap in enumerate(tapped, start=1):
+        better = (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
+        y = jnp.where(better, tap, y)
+        winner = jnp.where(better, np.float32(number), winner)
+    return materialized(winner, taps).astype(np.int8 if len(taps) < 128 else np.int32)
 
 
 def _max_pool_first(x, taps: Taps):
-    return reduce(jnp.maximum, gather(x, taps, _least(x.dtype)))
+    return window_maximum(x, taps, _least(x.dtype))
 
 
 def _max_pool_first_fwd(x, taps: Taps):
     # One small integer an output: up to 16 times less than x and y.
-    return _max_pool_winner(x, taps)
+    return _max_pool_first(x, taps), _winners(x, taps)
 
 
 def _max_pool_first_bwd(taps: Taps, winner, g):
     wide = widen(g)
-    shares = [jnp.where(winner == number, wide, 0) for number, _ in enumerate(taps.places())]
+    shares = [jnp.where(winner == number, wide, 0) for number in range(len(taps))]
     return (scatter(shares, taps).astype(g.dtype),)
 
 
