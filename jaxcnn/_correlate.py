@@ -76,7 +76,8 @@ def correlate_over_batch(
         return _forms_over_batch.plain(x, g, window, groups, precision, out_sharding)
 
     def chosen(x, g):
-        return _forms_over_batch.FORMS[name](x, g, window, groups, precision)
+        dw = _forms_over_batch.FORMS[name](x, g, window, groups, precision)
+        return dw.astype(x.dtype)
 
     name = form or _forms_over_batch.choose(x.shape, g.shape, window, groups, x.dtype)
     if name == "plain" or out_sharding is not None or explicit_sharding(x) is not None:

@@ -114,7 +114,7 @@ def shifted(x, g, window: Window, groups=1, precision=None):
 
     sums = lax.fori_loop(1, m[0], add_row, list(products(0)))
     dw = [jnp.sum(total, tuple(range(total.ndim - 1))) for total in sums]
-    return jnp.stack(dw).reshape(*k, 1, g.shape[-1]).astype(x.dtype)
+    return jnp.stack(dw).reshape(*k, 1, g.shape[-1])
 
 
 def split(x, g, window: Window, groups=1, precision=None):
