@@ -75,8 +75,8 @@ def init(
 
     Examples:
         >>> params = init(jax.random.key(0), scheme="post")
-        >>> params["dense2"]["w"].shape, float(params["conv1"]["b"][0].round(2))
-        ((128, 10), 0.15000000596046448)
+        >>> params["dense2"]["w"].shape, round(float(params["conv1"]["b"][0]), 2)
+        ((128, 10), 0.15)
     """
     if scheme not in INITIALIZATIONS:
         raise ValueError(f"scheme must be one of {', '.join(INITIALIZATIONS)}; got {scheme!r}")
