@@ -89,7 +89,7 @@ def reach(shape: Sequence[int], kernel: Sequence[int], pixel: Sequence[int]) -> 
         _grid(axes, shape)
         inside = all(0 <= i < n for i, n in zip(place, shape, strict=True))
         axes.add_patch(Rectangle((pixel[1] - 0.5, pixel[0] - 0.5), 1, 1, color="C1"))
-        _outline(axes, top, left, *kernel, "C0" if inside else "0.6", 2.5)
+        _outline(axes, top, left, kernel[0], kernel[1], "C0" if inside else "0.6", 2.5)
         if inside:
             axes.plot(place[1], place[0], "o", color="C0", ms=5)
         # Room for windows that lean over the border into the padding.

@@ -8,6 +8,7 @@ flipped kernel, and a sum over errors one wrong element.
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +40,7 @@ class Evidence:
     again: Callable[[dict[str, np.ndarray]], np.ndarray]  # the layer's output at other inputs
 
 
-def gather(case: Case, layers=jaxcnn) -> Evidence:
+def gather(case: Case, layers: Any = jaxcnn) -> Evidence:
     """Run the case once."""
     inputs = case.inputs()
     rng = np.random.default_rng(len(str(case)))

@@ -54,7 +54,7 @@ def assert_same(folder: Path, other: Path) -> None:
 
 def main() -> int:
     """Kill as many runs as were asked for, and count those that came back whole."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--count", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -61,7 +61,8 @@ def test_reach_shows_each_window_that_covers_the_pixel(pixel):
         assert second == (f"y[{place[0]}, {place[1]}]" if inside else "no output")
         if inside:
             places.append(place)
-            assert (axes.lines[0].get_ydata()[0], axes.lines[0].get_xdata()[0]) == place
+            x, y = np.asarray(axes.lines[0].get_data())[:, 0]
+            assert (y, x) == place
     # As many outputs as the pixel has a part in.
     ones = np.zeros((5, 6))
     rows = slice(max(0, pixel[0] - 1), pixel[0] + 2)
