@@ -131,6 +131,20 @@ def test_one_of_two_killed_ends_the_other_and_both_resume(by_two, tmp_path):
     assert_close(alone, by_two)
 
 
+def test_the_first_process_killed_ends_the_other(tmp_path):
+    # It keeps the books for all: JAX's runtime aborts the others, in C++, as soon as it is gone.
+    folder = tmp_path / "run"
+    both = pair(*FLAGS, "--out", folder)
+    with processes.group(*both):
+        processes.wait_for(lambda: processes.evaluations(folder) >= 1, both[0])
+        processes.kill(both[0])
+        status, _, err = processes.finish(both[1], limit=60)
+    assert status == 2
+    last = err.splitlines()[-1]
+    assert last.startswith("jaxcnn: error: another process of the run has died")
+    assert f"jaxcnn train --resume --out {folder}" in last
+
+
 def test_a_checkpoint_of_one_process_resumes_on_two_and_the_other_way(by_two, tmp_path):
     one = tmp_path / "one"
     status, _, err = processes.run(*FLAGS, "--out", one)

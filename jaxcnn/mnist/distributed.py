@@ -5,7 +5,9 @@ is replicated: every process holds the whole (small) data set, so which example 
 depends on how many devices there are.
 """
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +23,9 @@ from jaxcnn._errors import CommandError
 # A process that is gone is noticed after so many seconds, and all others stop.
 HEARTBEAT_SECONDS = 20
 SHUTDOWN_SECONDS = 20
+
+# Handlers that C holds.
+_KEPT_ALIVE: list[Any] = []
 
 
 def start(
@@ -80,26 +85,44 @@ def stopping_together(advice: Callable[[], str]) -> Iterator[None]:
     """End this process, within seconds and with one line, when another of the run has died.
 
     A collective operation with a process that is gone fails at once where its connection breaks.
-    Where it just falls silent, JAX's runtime ends this process after `HEARTBEAT_SECONDS`.
+    Where it just falls silent, JAX's runtime aborts this process after `HEARTBEAT_SECONDS`, and it
+    does so at once when the first process, which keeps the books, is gone.
 
     Args:
         advice: what to do next, for the end of the line.
     """
+
+    def stop(reason: str) -> None:
+        line = (
+            "jaxcnn: error: another process of the run has died or cannot be reached"
+            f" ({reason}). {advice()}\n"
+        )
+        os.write(sys.stderr.fileno(), line.encode())
+        # An orderly exit would wait for the dead at a barrier.
+        os._exit(2)
+
+    if jax.process_count() == 1:
+        yield
+        return
+    sys.stdout.flush()
+    _on_abort(lambda: stop("its heartbeat stopped"))
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
-        reason = str(error).strip().splitlines()[0][:200].rstrip(". ")
-        print(
-            "jaxcnn: error: another process of the run has died or cannot be reached"
-            f" ({reason}). {advice()}",
-            file=sys.stderr,
-            flush=True,
-        )
-        # An orderly exit would wait for the dead at a barrier.
         sys.stdout.flush()
-        os._exit(2)
+        stop(str(error).strip().splitlines()[0][:200].rstrip(". "))
+
+
+def _on_abort(function: Callable[[], None]) -> None:
+    """Call the function where C++ aborts this process, as JAX's runtime does without a peer.
+
+    A Python handler would wait for the main thread, which is in a collective that never ends.
+    """
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_int)
+    _KEPT_ALIVE.append(handler := kind(lambda _: function()))
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes, libc.signal.restype = (ctypes.c_int, kind), ctypes.c_void_p
+    libc.signal(signal.SIGABRT, handler)
 
 
 def is_first() -> bool:
