@@ -198,6 +198,11 @@ def test_summary_of_known_times():
     assert "compile time 1.00 s, automatic 2.00 s (0.50 of it)" in text
     assert "peak memory 1.0 MiB, automatic 4.0 MiB (0.25 of it)" in text
     assert "inside a scan 1.25 of the step alone" in text
+    assert "rows spread" not in text
+    unsteady = row([1.0, 2.0, 3.0], [1.0])
+    assert "1 of 5 rows spread by more than 25%" in report.summary(
+        [fast, slow, step, scan, dataclasses.replace(unsteady, hand=Timing((1.0, 2.0, 4.0)))]
+    )
 
 
 def test_line_of_known_times():

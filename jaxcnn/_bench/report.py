@@ -11,6 +11,9 @@ from .timing import Timing
 
 _HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of peak")
 
+# A row whose samples spread by more says little.
+_STEADY = 0.25
+
 
 def header(width: int) -> str:
     """The table's first lines, for names of at most this width."""
@@ -76,6 +79,12 @@ def summary(rows: Sequence[Row]) -> str:
                 f"{title}, speed-up against {peer}: geometric mean of {len(ratios)} rows"
                 f" {times(mean)}, the worst {times(worst)}: {row.case} {row.what}"
             )
+    busy = sum(max(t.spread for t in _shown(row)) > _STEADY for row in rows)
+    if busy:
+        lines.append(
+            f"{busy} of {len(rows)} rows spread by more than {_STEADY:.0%}: other programs ran"
+            " beside them; believe them only when they come out the same on an idle machine"
+        )
     compiled = [(row.compile_seconds.get("hand") or 0.0, row) for row in rows]
     if compiled:
         slowest, row = max(compiled, key=lambda pair: pair[0])
@@ -86,6 +95,11 @@ def summary(rows: Sequence[Row]) -> str:
         )
     lines += _of_the_steps({(row.case, row.what): row for row in steps})
     return "\n".join(lines)
+
+
+def _shown(row: Row) -> list[Timing]:
+    mode = row.best_torch
+    return [row.hand, row.automatic, *([row.torch[mode]] if mode else [])]
 
 
 def _of_the_steps(rows: Mapping[tuple[str, str], Row]) -> list[str]:
