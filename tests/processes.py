@@ -7,18 +7,22 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Compiled once, by whichever process comes first; gone when the tests are.
+_CACHE = tempfile.TemporaryDirectory(prefix="jaxcnn-compiled-")
 LIMIT = 240  # seconds; a process that takes longer is killed, and its test fails
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's environment, with one CPU device and a compilation cache for all tests."""
+    """This process's environment, with one CPU device and one compilation cache for all tests."""
     cleared = {"JAX_NUM_CPU_DEVICES", "XLA_FLAGS", "JAX_ENABLE_X64"}
     kept = {name: value for name, value in os.environ.items() if name not in cleared}
-    return kept | {"JAX_PLATFORMS": "cpu"} | variables
+    ours = {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": _CACHE.name}
+    return kept | ours | variables
 
 
 def start(*words: object, **variables: str) -> subprocess.Popen[str]:
