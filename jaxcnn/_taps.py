@@ -80,6 +80,13 @@ def gather(x: jax.Array, taps: Taps, fill) -> Iterator[jax.Array]:
 
 def window_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
     """The maximum over every window; on CPU reduce-window is fast in this direction."""
+    if set(taps.window.rhs_dilation) != {1}:
+        # Second order differentiates this, and lax cannot where the window is dilated.
+        tapped = gather(x, taps, least)
+        y = next(tapped)
+        for tap in tapped:
+            y = jnp.where((tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y)), tap, y)
+        return y
     lead = x.ndim - 1 - len(taps.k)
 
     def full(values, fill):
@@ -93,7 +100,6 @@ def window_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
         full(taps.k, 1),
         full(window.strides, 1),
         full(window.padding, (0, 0)),
-        window_dilation=full(window.rhs_dilation, 1),
     )
 
 
