@@ -141,16 +141,18 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axes.plot([r for _, r in peers], [i for i, _ in peers], "D", color="#cc6677", markersize=4)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.5), max(high, 2))
     axes.set_ylim(-0.7, len(chosen) - 0.3)
     axes.set_yticks(places, [f"{row.case}  {row.what}" for row in chosen], fontsize=7)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    axes.xaxis.set_minor_formatter(lambda value, _: "")
     axes.grid(axis="x", alpha=0.3)
-    axes.set_title("Speed of the hand-written rules, as a multiple of that of")
-    axes.legend(
+    axes.set_title("Hand-written rules: how many times as fast as")
+    figure.legend(
         [axes.patches[0], *axes.lines[:1]] if peers else [axes.patches[0]],
         ["jax.grad of the reference", "PyTorch at its best"][: 1 + bool(peers)],
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.02),
+        loc="outside lower center",
         ncols=2,
         frameon=False,
     )
