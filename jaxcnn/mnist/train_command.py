@@ -301,8 +301,9 @@ def _conclude(run: "Run", outcome: "Outcome") -> None:
     if run.configuration.dataset == "mnist":
         reached = run.to_target
         when = "not reached" if reached is None else f"reached after {reached:.1f} s"
+        cache = "no" if run.cache_state == "off" else f"a {run.cache_state}"
         print(
-            f"99.0 % test accuracy {when}, counted from process start, with a"
-            f" {run.cache_state} compilation cache"
+            f"99.0 % test accuracy {when}, counted from process start, with {cache}"
+            " compilation cache"
         )
     print(f"test accuracy {outcome.test_accuracy:.4f}", flush=True)
