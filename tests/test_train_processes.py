@@ -1,6 +1,5 @@
 """Real processes: killed, interrupted, and out of disk."""
 
-import resource
 import signal
 import subprocess
 import sys
@@ -9,6 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests import kills, processes
+
+# The limit is set in the child: a function between fork and exec would run beside JAX's threads.
+LIMITED = """
+import resource, runpy
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+runpy.run_module("jaxcnn", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +58,12 @@ def test_a_full_disk_ends_the_run_in_one_line_and_keeps_what_there_was(tmp_path)
              "--no-compilation-cache", "--out", str(folder))  # fmt: skip
     # No file may grow past 300 kB: the configuration and the metrics fit, a checkpoint does not.
     process = subprocess.run(
-        [sys.executable, "-m", "jaxcnn", *flags],
+        [sys.executable, "-c", LIMITED, *flags],
         env=processes.environment(),
         capture_output=True,
         text=True,
         timeout=processes.LIMIT,
         check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
     )
     assert process.returncode == 2, process.stderr
     (line,) = process.stderr.splitlines()
