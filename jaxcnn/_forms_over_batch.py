@@ -89,9 +89,10 @@ def shifted(x, g, window: Window, groups=1, precision=None):
     what is left to reduce is small. The batch stays whole, and so sharded as it is.
     """
     del groups, precision
+    k = window.output_shape(x.shape[1:-1], g.shape[1:-1])
+    step, s = window.strides, window.rhs_dilation
     x = pad(x, [(0, 0)] * len(window.strides), 0, [d - 1 for d in window.lhs_dilation])
     n, m = x.shape[1:-1], g.shape[1:-1]
-    k, step, s = window.output_shape(n, m), window.strides, window.rhs_dilation
     reach = [
         (low, span(mi, si) + span(ki, di) - 1 - low - ni)
         for ni, mi, ki, si, di, (low, _) in zip(n, m, k, s, step, window.padding, strict=True)

@@ -200,6 +200,15 @@ def conv_general_dilated_cases():
             (4, 4, 3, 2), (2, 2, 2, 4), s, ((1, 1), (1, 2)), lhs_dilation=ld, rhs_dilation=rd,
             dimension_numbers=nhwc, batch_group_count=2,
         )  # fmt: skip
+    for ld in [(2, 1), (3, 2)]:  # depthwise, transposed
+        yield case(
+            (2, 3, 4, 3), (2, 3, 1, 3), (1, 1), ((1, 2), (2, 0)), lhs_dilation=ld,
+            dimension_numbers=nhwc, feature_group_count=3,
+        )  # fmt: skip
+    yield case(
+        (4, 1, 3, 4), (2, 1, 2, 3), (2, 1), ((2, 2), (1, 1)), lhs_dilation=(2, 3),
+        batch_group_count=2,
+    )  # fmt: skip
     yield case((4, 3, 2, 5), (8, 3, 1, 2), (1, 2), "SAME", batch_group_count=4)
     yield case((2, 4, 5, 3), (4, 1, 2, 2), (1, 1), "VALID", feature_group_count=4)
     for order in [None, ("NWC", "WIO", "NWC"), ("CNW", "OWI", "WNC")]:

@@ -186,13 +186,17 @@ def main() -> int:
     passed, failed, start = collections.Counter(), 0, time.monotonic()
     for number in range(arguments.count):
         case = draw(lambda options: generator.choice(list(options)))
-        found = checks.failures(checks.gather(case))
+        try:
+            found = checks.failures(checks.gather(case))
+        except Exception as error:  # counted, not fatal: the draw goes on
+            found = {"raised": f"{type(error).__name__}: {error}"}
         passed[case.layer] += not found
         failed += bool(found)
         for name, message in found.items():
             print(f"{case!r}\n{name}: {message}\n", flush=True)
         if number % 100 == 99:
             jax.clear_caches()  # a program a case: they are never used again
+            print(f"{number + 1} cases, {failed} disagreements", file=sys.stderr, flush=True)
     seconds = time.monotonic() - start
     print(
         f"seed {arguments.seed}: {arguments.count} random cases, {failed} disagreements, "

@@ -23,7 +23,11 @@ ONE, TWO, MIXED = (1, 1), (2, 2), (3, 2)
 DENSE = [((ONE, ONE, ONE), (2, 3, 1)), ((ONE, ONE, ONE), (5, 20, 1))]
 STRIDED = [((TWO, ONE, ONE), (2, 3, 1)), ((MIXED, ONE, (1, 2)), (2, 3, 1))]
 DILATED = [((ONE, TWO, ONE), (2, 3, 1)), ((ONE, MIXED, ONE), (2, 3, 1))]
-DEPTHWISE = [((ONE, ONE, ONE), (4, 4, 4)), ((TWO, ONE, (1, 2)), (3, 3, 3))]
+DEPTHWISE = [
+    ((ONE, ONE, ONE), (4, 4, 4)),
+    ((TWO, ONE, (1, 2)), (3, 3, 3)),
+    ((ONE, MIXED, ONE), (3, 3, 3)),
+]
 MULTIPLIED = [((ONE, TWO, ONE), (2, 6, 2))]
 GROUPED = [((ONE, ONE, ONE), (4, 6, 2)), ((TWO, ONE, ONE), (4, 6, 2)), ((ONE, TWO, ONE), (6, 6, 3))]
 FORWARD = {
