@@ -87,20 +87,27 @@ def window_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
         for tap in tapped:
             y = jnp.where((tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y)), tap, y)
         return y
-    lead = x.ndim - 1 - len(taps.k)
-
-    def full(values, fill):
-        return (fill,) * lead + tuple(values) + (fill,)
-
-    window = taps.window
-    return lax.reduce_window(
-        x,
-        np.array(least, x.dtype),
-        lax.max,
-        full(taps.k, 1),
-        full(window.strides, 1),
-        full(window.padding, (0, 0)),
+    return _reduce_window(
+        pad(x, taps.window.padding, least), taps, taps.window.strides, lax.max, least
     )
+
+
+def window_sum(x: jax.Array, taps: Taps) -> jax.Array:
+    """The sum over every window."""
+    return _reduce_window(pad(x, taps.window.padding, 0), taps, taps.window.strides, lax.add, 0)
+
+
+def scatter_equal(share: jax.Array, taps: Taps) -> jax.Array:
+    """`scatter` where every tap's share is the same: a sum over windows of the dilated share."""
+    window = taps.window.of_dx(taps.n, taps.k)
+    share = pad(share, window.padding, 0, [d - 1 for d in window.lhs_dilation])
+    return _reduce_window(share, taps, (1,) * len(taps.k), lax.add, 0)
+
+
+def _reduce_window(x: jax.Array, taps: Taps, strides: Sequence[int], combine, start):
+    lead = (1,) * (x.ndim - 1 - len(taps.k))
+    window, steps = (*lead, *taps.k, 1), (*lead, *strides, 1)
+    return lax.reduce_window(x, np.array(start, x.dtype), combine, window, steps, "VALID")
 
 
 def materialized(winner: jax.Array, taps: Taps) -> jax.Array:

@@ -21,7 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._taps import Taps, gather, materialized, scatter, window_maximum
+from ._taps import (
+    Taps,
+    gather,
+    materialized,
+    scatter,
+    scatter_equal,
+    window_maximum,
+    window_sum,
+)
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
 
@@ -142,7 +150,7 @@ def max_pool(
 
 def _avg_pool(x, taps: Taps, count_include_pad: bool):
     wide = widen(x)
-    total = reduce(add, gather(wide, taps, 0))
+    total = window_sum(wide, taps)
     return (total / _counts(taps, count_include_pad, wide)).astype(x.dtype)
 
 
@@ -154,7 +162,7 @@ def _avg_pool_fwd(x, taps: Taps, count_include_pad: bool):
 def _avg_pool_bwd(taps: Taps, count_include_pad: bool, _, g):
     wide = widen(g)
     share = wide / _counts(taps, count_include_pad, wide)
-    return (scatter([share for _ in taps.places()], taps).astype(g.dtype),)
+    return (scatter_equal(share, taps).astype(g.dtype),)
 
 
 _avg_pool_rule = jax.custom_vjp(_avg_pool, nondiff_argnums=(1, 2))
