@@ -203,8 +203,8 @@ def tell_all(text: str) -> str:
     """The text that the first process gave, in every process."""
     if jax.process_count() == 1:
         return text
-    buffer = np.zeros(4096, np.uint8)
-    encoded = np.frombuffer(text.encode()[: buffer.size], np.uint8)
+    buffer = np.zeros(2**16, np.uint8)
+    encoded = np.frombuffer(text.encode(), np.uint8)
     buffer[: encoded.size] = encoded
     heard = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
     return bytes(heard[heard > 0]).decode(errors="replace")

@@ -293,7 +293,7 @@ def _conclude(run: "Run", outcome: "Outcome") -> None:
         saved = f"saved after step {outcome.step}" if outcome.step else "nothing to save yet"
         print(f"stopped by {outcome.stopped_by}, {saved}; resume with: {_resume(run)}")
         return
-    if run.configuration.recipe == "post":
+    if run.configuration.recipe == "post" and run.configuration.dataset == "mnist":
         from .published import write_comparison
 
         for line in write_comparison(run.folder):
