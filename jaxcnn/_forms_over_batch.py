@@ -1,19 +1,28 @@
-"""The forms of dw: plain, chunked, shifted, split and exchanged.
+"""The forms of dw: plain, rows, shifted, split and exchanged.
+
+Times: JAX 0.10.2, 2 cores; Intel (AVX-512, a matrix product of 2048 cubed at 302 GFLOP/s) or Zen 4.
 
 - plain: XLA's convolution in canonical order, of x with its channels as the batch, and g, whose
   batch is the input channel, as the kernel. Autodiff's own permuted dimension numbers fall to a
   naive loop inside scan, map, cond and while: 100 times slower.
-- chunked: wide layers in four parts of the batch: a step of the wide network from 159 to 134 ms.
+- rows: one-dimensional convolutions, which XLA does not hand to YNNPACK and its one core, over
+  parts of the batch that stay in cache: 3x3, 128x28x28, 32 -> 32 from 58 to 20 ms, 14x14, 64 -> 64
+  from 52 to 12, 1x1, 64 -> 64 from 18 to 4, stride 2 from 8.8 to 5.7, 4 groups from 10.9 to 8
+  (Intel); a step of the wide network from 154 to 124 ms.
 - shifted: depthwise, a sum over rows of products of x, shifted, with g: 3x3, 32x28x28x64 from 21.7
-  to 3.0 ms.
+  to 3.0 ms (Zen 4).
 - split: one convolution a group.
 - exchanged: where x is dilated (conv_transpose), x and g change places, and g is strided: 3x3,
-  stride 2, 32 -> 16 from 26.9 to 1.1 ms.
+  stride 2, 32 -> 16 from 26.9 to 1.1 ms (Zen 4).
 
-What did not pay: for strides, one dense convolution for each phase of x (3x3, stride 2, 64 -> 64 at
-28x28: 16.8 ms against 10.3 plain); a matrix product a tap (26 ms a wide layer against 13); a kernel
-padded past the input to get XLA's Eigen path (it falls to a naive loop, 450 ms); the taps of a row
-as channels of one convolution (175 ms against 32).
+What did not pay, in ms beside those of rows on Intel, 28x28, 32 -> 32: rows over the whole batch at
+once (43 for 20: the transposed copies leave the cache); four parts, each a plain convolution (57);
+patches by hand and one matrix product (147; 60 over parts); rows of x and columns of g laid side by
+side and one product (27 over parts); the rows as one batch of a single convolution (23 over parts);
+a three-dimensional convolution of depth one (52). For 5x5, 4 -> 4 none of these beats plain (3.7).
+For strides, one dense convolution for each phase of x (16.8 against 10.3 plain, Zen 4), and a
+product a tap (6.0 to 9.2 against 5.1). A kernel padded past the input to get XLA's Eigen path falls
+to a naive loop (450, Zen 4).
 """
 
 import itertools
@@ -26,12 +35,12 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import _forms
-from ._taps import pad
-from ._whole import whole
+from ._taps import Taps, gather, pad
 from ._widen import widen
 from ._window import Window, span
 
-_PARTS = 4
+# What of x and g stays in a core's cache, in elements.
+_CACHED = 400_000
 
 
 def choose(x: tuple[int, ...], g: tuple[int, ...], window: Window, groups: int, dtype) -> str:
@@ -39,13 +48,13 @@ def choose(x: tuple[int, ...], g: tuple[int, ...], window: Window, groups: int, 
     k = window.output_shape(x[1:-1], g[1:-1])
     if x[-1] == groups > 1:
         return "shifted" if math.prod(k) <= 32 and g[-1] == groups else "plain"
-    if groups > 1:
-        return "split" if groups <= 16 else "plain"
     if set(window.lhs_dilation) != {1}:
         one = set(window.strides) == {1} and set(window.rhs_dilation) == {1}
-        return "exchanged" if one else "plain"
-    wide = dtype == jnp.float32 and min(x[-1], g[-1]) > 16 and x[0] % _PARTS == 0
-    return "chunked" if wide and math.prod(x[:-1]) >= 4096 else "plain"
+        return "exchanged" if one and groups == 1 else "plain"
+    wide = dtype == jnp.float32 and max(x[-1], g[-1]) // groups >= 16 and math.prod(k[:-1]) <= 16
+    if wide and groups <= 16 and (len(k) > 1 or groups > 1 or _parts(x, g) > 1):
+        return "rows"
+    return "split" if 1 < groups <= 16 else "plain"
 
 
 def plain(x, g, window: Window, groups=1, precision=None, out_sharding=None):
@@ -67,19 +76,41 @@ def plain(x, g, window: Window, groups=1, precision=None, out_sharding=None):
     return jnp.moveaxis(dw, 0, -2)
 
 
-def chunked(x, g, window: Window, groups=1, precision=None):
-    """The sum of plain over four parts of the batch, each every fourth example.
+def rows(x, g, window: Window, groups=1, precision=None):
+    """For each row of the kernel a convolution along the last axis; the other axes join the batch.
 
-    A part's operands stay in cache, and XLA:CPU can run two parts at a time. Every fourth, not one
-    after the other: a batch sharded over devices is so cut without moving an example. Each part
-    reads x anew, so it is made whole first.
+    `[C, S, S'.. * N]`, shifted by the row, with `[S', S'.. * N, O]`, and so for one part of the
+    batch after the other, whose operands stay in cache. Part i holds the examples whose number is
+    i modulo the parts: a batch sharded over devices is cut without moving an example.
     """
-    n = x.shape[0]
-    parts = math.gcd(n, _PARTS)
-    x = whole(x).reshape(n // parts, parts, *x.shape[1:])
-    g = g.reshape(n // parts, parts, *g.shape[1:])
-    sums = [plain(x[:, i], g[:, i], window, groups, precision) for i in range(parts)]
-    return reduce(add, sums)
+    n, *space, c = x.shape
+    m, o, r = g.shape[1:-1], g.shape[-1], len(space)
+    k = window.output_shape(space, m)
+    parts = _parts(x.shape, g.shape)
+    x = x.reshape(n // parts, parts, *space, c)
+    g = g.reshape(n // parts, parts, *m, o)
+    s, padding, d = window.rhs_dilation, window.padding, window.strides
+    upper = Taps(Window(s[:-1], padding[:-1], (1,) * (r - 1), d[:-1]), k[:-1], tuple(space[:-1]))
+    along = Window(d[-1:], padding[-1:], (1,), s[-1:])
+
+    def part(i):
+        image = jnp.transpose(x[:, i], (r + 1, r, *range(1, r), 0))
+        kernel = jnp.transpose(g[:, i], (r, *range(1, r), 0, r + 1)).reshape(m[-1], -1, o)
+        kernels = jnp.split(kernel, groups, -1)
+        dw = []
+        for row in gather(image, upper, 0):
+            images = jnp.split(row.reshape(c, space[-1], -1), groups)
+            sums = [
+                _forms.plain(a, b, along, 1, precision)
+                for a, b in zip(images, kernels, strict=True)
+            ]
+            dw.append(jnp.concatenate(sums, -1))
+        return jnp.stack(dw)
+
+    dw = part(0)
+    if parts > 1:
+        dw = lax.fori_loop(1, parts, lambda i, dw: dw + part(i), dw)
+    return jnp.swapaxes(dw, 1, 2).reshape(*k, c // groups, o)
 
 
 def shifted(x, g, window: Window, groups=1, precision=None):
@@ -139,7 +170,7 @@ def exchanged(x, g, window: Window, groups=1, precision=None):
 
 FORMS = {
     "plain": plain,
-    "chunked": chunked,
+    "rows": rows,
     "shifted": shifted,
     "split": split,
     "exchanged": exchanged,
@@ -148,3 +179,12 @@ FORMS = {
 
 def _best(x, g, window: Window, precision):
     return FORMS[choose(x.shape, g.shape, window, 1, x.dtype)](x, g, window, 1, precision)
+
+
+def _parts(x: tuple[int, ...], g: tuple[int, ...]) -> int:
+    """The least divisor of the batch that makes parts which stay in cache; 1 for what nearly does."""
+    size = math.prod(x) + math.prod(g)
+    if size < 2 * _CACHED:
+        return 1
+    divisors = [d for d in range(1, x[0] + 1) if x[0] % d == 0]
+    return next((d for d in divisors if size <= d * _CACHED), x[0])

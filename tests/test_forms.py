@@ -40,6 +40,7 @@ FORWARD = {
 }
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
+    "rows": [*DENSE, *STRIDED, *GROUPED[:2]],
     "shifted": DEPTHWISE,
     "split": GROUPED,
     "exchanged": DILATED,
@@ -56,8 +57,7 @@ def of(table):
 
 def test_every_form_is_listed():
     assert set(FORWARD) == set(_forms.FORMS)
-    # Chunked is for 32-bit floats alone: it is among the chosen ones below.
-    assert set(_forms_over_batch.FORMS) - {"chunked"} == set(BACKWARD)
+    assert set(_forms_over_batch.FORMS) == set(BACKWARD)
 
 
 def expected(setting, channels, pads):
@@ -84,6 +84,17 @@ def test_form_of_dw(form, setting, channels, pads):
     window = window.of_dw((7, 8), (3, 2))
     found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups, form=form))(x, g)
     assert_equal(found, dw, "dw")
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_rows_in_parts_of_the_batch(parts, monkeypatch):
+    (setting, channels), pads = STRIDED[1], PADS[0]
+    window, groups, x, _, g, (_, _, dw) = expected(setting, channels, pads)
+    monkeypatch.setattr(_forms_over_batch, "_CACHED", -(-(x.size + g.size) // parts))
+    window = window.of_dw((7, 8), (3, 2))
+    found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups, form="rows"))
+    assert "while" in found.lower(x, g).as_text()
+    assert_equal(found(x, g), dw, "dw")
 
 
 # In float32, with the sizes at which the other forms are chosen.
