@@ -27,8 +27,6 @@ to a naive loop (450, Zen 4).
 
 import itertools
 import math
-from functools import reduce
-from operator import add
 
 import jax.numpy as jnp
 from jax import lax
@@ -40,7 +38,7 @@ from ._widen import widen
 from ._window import Window, span
 
 # What of x and g stays in a core's cache, in elements.
-_CACHED = 400_000
+_CACHED = 2**19
 
 
 def choose(x: tuple[int, ...], g: tuple[int, ...], window: Window, groups: int, dtype) -> str:
@@ -182,7 +180,7 @@ def _best(x, g, window: Window, precision):
 
 
 def _parts(x: tuple[int, ...], g: tuple[int, ...]) -> int:
-    """The least divisor of the batch that makes parts which stay in cache; 1 for what nearly does."""
+    """The least divisor of the batch whose parts stay in cache; 1 where the whole nearly does."""
     size = math.prod(x) + math.prod(g)
     if size < 2 * _CACHED:
         return 1
