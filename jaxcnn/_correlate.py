@@ -80,7 +80,7 @@ def correlate_over_batch(
         return dw.astype(x.dtype)
 
     name = form or _forms_over_batch.choose(x.shape, g.shape, window, groups, x.dtype)
-    if name == "rows" and not form and jax.device_count() > 1:
+    if name in ("rows", "quarters") and not form and jax.device_count() > 1:
         # Each part would be summed over the devices: many times the traffic.
         name = "split" if groups > 1 else "plain"
     if name == "plain" or out_sharding is not None or explicit_sharding(x) is not None:

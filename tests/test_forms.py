@@ -40,6 +40,7 @@ FORWARD = {
 }
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
+    "quarters": [*DENSE, *STRIDED],
     "rows": [*DENSE, *STRIDED, *GROUPED[:2]],
     "shifted": DEPTHWISE,
     "split": GROUPED,
