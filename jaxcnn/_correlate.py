@@ -88,6 +88,19 @@ def correlate_over_batch(
     return chosen(x, g) if form else lax.platform_dependent(x, g, cpu=chosen, default=plain)
 
 
+def sum_over_places(g: jax.Array) -> jax.Array:
+    """db: the sum of `[N, S.., O]` over all but the channels, `[O]`.
+
+    XLA:CPU is slow where few channels are summed over many places; a row of the image, as one
+    vector, is not: 128x28x28x4 from 0.2 to 0.08 ms.
+    """
+    *places, columns, channels = g.shape
+    if channels > 8 or len(places) < 2 or explicit_sharding(g) is not None:
+        return jnp.sum(g, tuple(range(g.ndim - 1)))
+    rows = jnp.sum(g.reshape(-1, columns * channels), 0)
+    return jnp.sum(rows.reshape(columns, channels), 0)
+
+
 def _common(x, w):
     # With a preferred element type the cotangent may be wider than the operand it meets.
     dtype = max(x.dtype, w.dtype, key=lambda d: d.itemsize)
