@@ -92,10 +92,10 @@ def sum_over_places(g: jax.Array) -> jax.Array:
     """db: the sum of `[N, S.., O]` over all but the channels, `[O]`.
 
     XLA:CPU is slow where few channels are summed over many places; a row of the image, as one
-    vector, is not: 128x28x28x4 from 0.2 to 0.08 ms.
+    vector, is not: 128x28x28x4 from 0.2 to 0.08 ms. Several devices would exchange that row.
     """
     *places, columns, channels = g.shape
-    if channels > 8 or len(places) < 2 or explicit_sharding(g) is not None:
+    if channels > 8 or len(places) < 2 or jax.device_count() > 1:
         return jnp.sum(g, tuple(range(g.ndim - 1)))
     rows = jnp.sum(g.reshape(-1, columns * channels), 0)
     return jnp.sum(rows.reshape(columns, channels), 0)

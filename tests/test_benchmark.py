@@ -137,7 +137,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now, self.log = 0.0, []
-        fake = types.SimpleNamespace(perf_counter=lambda: self.now, sleep=lambda _: None)
+        fake = types.SimpleNamespace(perf_counter=lambda: self.now)
         monkeypatch.setattr(timing, "time", fake)
 
     def program(self, name, seconds):

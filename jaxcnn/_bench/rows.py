@@ -109,7 +109,7 @@ def measure(
     calls = {name: p.call for name, p in {"hand": hand, "automatic": automatic, **torch}.items()}
 
     def timed() -> Row:
-        times = interleaved(calls, repeats=repeats, seconds=seconds, resting=torch)
+        times = interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
         return _row(case, what, times, (hand, automatic), torch, error, flops)
 
     row = timed()
@@ -150,7 +150,7 @@ def measure_step(
     # The slowest comes last in a turn, and in the first few turns only.
     programs["automatic in scan"] = scan[1]
     calls = {name: p.call for name, p in programs.items()}
-    times = interleaved(calls, repeats=repeats, seconds=seconds, resting=torch)
+    times = interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
     in_scan = {
         "hand": times["hand in scan"] / steps[0],
         "automatic": times["automatic in scan"] / steps[1],

@@ -11,11 +11,14 @@ import jax
 Thunk = Callable[[], Any]
 
 # A sample lasts at least this long: short programs are called several times in it.
-_SAMPLE_SECONDS = 1e-3
+_SAMPLE_SECONDS = 2e-3
 _CALLS = 50
 # A program of this length hardly feels what ran before it.
 _LONG_SECONDS = 0.2
 _FEWEST = 3
+# OpenMP's threads wait for 300,000 pauses, of 140 cycles each on Intel, before they sleep. The next
+# program is called all that while: a machine left idle is slow when it wakes.
+_SPINNING_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def interleaved(
     *,
     repeats: int = 20,
     seconds: float = 2.0,
-    resting: Collection[str] = (),
+    foreign: Collection[str] = (),
 ) -> dict[str, Timing]:
     """Time each program `repeats` times, one sample of each in turn, after a warm-up.
 
@@ -55,7 +58,7 @@ def interleaved(
         repeats: samples of each program.
         seconds: a program too slow for that many samples in so much time gets fewer, three at
             least.
-        resting: programs around which to rest for a few milliseconds: the threads of another
+        foreign: programs of another library, to be named one after the other. The threads of a
             library go on spinning for a while after its last call.
     """
     calls, samples, short = {}, {}, {}
@@ -69,23 +72,26 @@ def interleaved(
         samples[name] = max(min(_FEWEST, repeats), min(repeats, int(seconds / per_sample)))
 
     times: dict[str, list[float]] = {name: [] for name in programs}
+    before = None
     for turn in range(max(samples.values(), default=0)):
         for name, program in programs.items():
             if turn >= samples[name]:
                 continue
-            if name in resting:
-                time.sleep(0.005)
+            library = name in foreign
             if short[name]:
-                # Its operands come back into the cache, and its threads awake.
-                _call(program)
+                _warm(program, _SAMPLE_SECONDS if library == before else _SPINNING_SECONDS)
+            before = library
             times[name].append(_clock(program, calls[name]))
-            if name in resting:
-                time.sleep(0.005)
     return {name: Timing(tuple(t)) for name, t in times.items()}
 
 
-def _call(program: Thunk) -> None:
-    jax.block_until_ready(program())
+def _warm(program: Thunk, seconds: float) -> None:
+    """Calls it, at least once: its operands come back into the cache, and its threads awake."""
+    start = time.perf_counter()
+    while True:
+        jax.block_until_ready(program())
+        if time.perf_counter() - start >= seconds:
+            return
 
 
 def _clock(program: Thunk, calls: int) -> float:
