@@ -56,7 +56,7 @@ def choose(x: tuple[int, ...], g: tuple[int, ...], window: Window, groups: int, 
         return "exchanged" if one and groups == 1 else "plain"
     if dtype == jnp.float32 and groups <= 16 and math.prod(k[:-1]) <= 16:
         widest = max(x[-1], g[-1]) // groups
-        if (widest > 16 or groups > 1 and widest == 16) and (len(k) > 1 or _parts(x, g) > 1):
+        if (widest > 16 or (groups > 1 and widest == 16)) and (len(k) > 1 or _parts(x, g) > 1):
             return "rows"
         if widest <= 16 and groups == 1 and x[0] % 4 == 0 and math.prod(x[:-1]) > 2e4:
             return "quarters"
