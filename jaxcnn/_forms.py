@@ -1,4 +1,4 @@
-"""The forms of y (and dx): plain, tiled, all_cores, shifted, split and phased.
+"""The forms of y (and dx): plain, tiled, all_cores, shifted, split, phased and subpixel.
 
 Each is the same sum; XLA:CPU runs them at very different speeds (JAX 0.10.2, 2 cores, Zen 4, where
 a matrix product of 2048 cubed reaches 206 GFLOP/s and PyTorch 2.13 about 190 in a wide layer):
@@ -15,10 +15,13 @@ a matrix product of 2048 cubed reaches 206 GFLOP/s and PyTorch 2.13 about 190 in
   pixels, so a NaN or an infinity in x spreads up to s - 1 rows and t - 1 columns further than the
   kernel reaches.
 - shifted: a depthwise convolution as a sum of shifted products, which XLA fuses into one loop.
-- split: one convolution a group. XLA's grouped convolution is a naive loop on CPU.
+- split: one convolution a group. XLA's grouped convolution is a naive loop on CPU. Groups of less
+  than 16 channels share one: a NaN or an infinity in x spreads to the groups that share with it.
 - phased: a dilated input (dx of a strided convolution, conv_transpose) is mostly zeros. The outputs
   at each distance modulo the dilation see one part of the kernel: one dense convolution each,
   interleaved at the end.
+- subpixel: the same with all parts of the kernel in one convolution, some of them padded with
+  zeros; for few channels, where what counts is that patches are gathered once.
 
 What did not pay: patches gathered by hand and one matrix product (3x3, 28x28, 32 -> 32: 127 ms, 35
 in a loop over single images; writing the patches costs more than the product's 13); one product a
@@ -34,6 +37,7 @@ from functools import reduce
 from operator import add
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ._taps import Taps, gather, interleave, pad
@@ -46,11 +50,13 @@ def choose(x: tuple[int, ...], w: tuple[int, ...], window: Window, groups: int, 
     k, c, o = w[:-2], x[-1], w[-1]
     undilated = set(window.rhs_dilation) == {1}
     if c == groups > 1:
-        return "shifted" if math.prod(k) <= 32 else "plain"
+        return "shifted" if math.prod(k) <= 64 else "plain"
     if groups > 1:
-        return "split" if groups <= 16 else "plain"
+        return "split" if groups // _merged(w, groups) <= 16 else "plain"
     if set(window.lhs_dilation) != {1}:
-        return "phased" if undilated and set(window.strides) == {1} else "plain"
+        if not undilated or set(window.strides) != {1}:
+            return "plain"
+        return "subpixel" if o * math.prod(window.lhs_dilation) <= 64 else "phased"
     if len(k) != 2 or dtype != jnp.float32:
         return "plain"
     if set(window.strides) == {1} and undilated and tile(x, w, window) != (1, 1):
@@ -70,6 +76,7 @@ def tile(x: tuple[int, ...], w: tuple[int, ...], window: Window) -> tuple[int, i
 
     The largest tile, up to 2 x 4, whose outputs have at most 16 channels in all, where XLA stays
     with Eigen on all cores, or 32 while a patch is so small that gathering it is all the work.
+    With more than 16 channels in, gathering is no longer what it spends its time on.
     """
     (kh, kw, c, o), m = w, window.output_shape(x[1:-1], w[:-2])
 
@@ -78,10 +85,11 @@ def tile(x: tuple[int, ...], w: tuple[int, ...], window: Window) -> tuple[int, i
 
     def fits(s: int, t: int) -> bool:
         filled = all(-(-mi // step) * step <= 1.25 * mi for mi, step in zip(m, (s, t), strict=True))
-        return filled and (s * t * o <= 16 or (s * t * o <= 32 and patch(s, t) <= 64))
+        few = c <= 2 and patch(s, t) <= 64
+        return filled and s * t * o <= (32 if few else 16)
 
     tiles = [st for st in itertools.product((1, 2), (1, 2, 4)) if fits(*st)]
-    if kh * kw == 1 or not tiles:
+    if kh * kw == 1 or c > 16 or not tiles:
         return 1, 1
     return max(tiles, key=lambda st: (st[0] * st[1], -patch(*st)))
 
@@ -126,21 +134,20 @@ def tiled(x, w, window: Window, groups=1, precision=None):
         for i, j in itertools.product(range(s), range(t))
     ]
     th, tw = -(-mh // s), -(-mw // t)
-    pads = tuple(
+    upper, across = (
         (low, (tiles - 1) * step + k + step - 1 - size - low)
         for (low, _), tiles, step, k, size in zip(
             window.padding, (th, tw), (s, t), (kh, kw), x.shape[1:-1], strict=True
         )
     )
     w = jnp.concatenate(copies, -1)
-    if all(v % t == 0 for v in (x.shape[2], *pads[1], w.shape[1])):
-        # t columns are t times the channels, without a copy, and one stride less.
+    stride = t
+    if all(v % t == 0 for v in (x.shape[2], *across, w.shape[1])):
+        # t columns are t times the channels, without a copy, and the stride is gone.
         x = x.reshape(n, x.shape[1], -1, t * x.shape[3])
         w = w.reshape(w.shape[0], -1, t * w.shape[2], w.shape[3])
-        pads, t_stride = (pads[0], tuple(v // t for v in pads[1])), 1
-    else:
-        t_stride = t
-    window = Window((s, t_stride), pads, window.lhs_dilation, window.rhs_dilation)
+        across, stride = (across[0] // t, across[1] // t), 1
+    window = Window((s, stride), (upper, across), window.lhs_dilation, window.rhs_dilation)
     y = plain(x, w, window, 1, precision)
     y = y.reshape(n, th, tw, s, t, o)
     y = jnp.swapaxes(y, 2, 3).reshape(n, th * s, tw * t, o)
@@ -162,9 +169,16 @@ def shifted(x, w, window: Window, groups=1, precision=None):
 
 
 def split(x, w, window: Window, groups=1, precision=None):
-    """One convolution a group, concatenated."""
-    parts = zip(jnp.split(x, groups, -1), jnp.split(w, groups, -1), strict=True)
-    return jnp.concatenate([_best(a, b, window, precision) for a, b in parts], -1)
+    """One convolution a group, concatenated; narrow groups share one, with zeros between them."""
+    *k, c, o = w.shape
+    merged = _merged(w.shape, groups)
+    blocks = groups // merged
+    w = jnp.moveaxis(w.reshape(*k, c, blocks, merged, o // groups), -4, -3)
+    own = np.eye(merged, dtype=bool)[:, None, :, None]
+    w = jnp.where(own, jnp.expand_dims(w, -4), 0)  # [K.., blocks, merged, C, merged, O]
+    w = w.reshape(*k, blocks, merged * c, o // blocks)
+    parts = enumerate(jnp.split(x, blocks, -1))
+    return jnp.concatenate([_best(v, w[..., i, :, :], window, precision) for i, v in parts], -1)
 
 
 def phased(x, w, window: Window, groups=1, precision=None):
@@ -194,6 +208,32 @@ def phased(x, w, window: Window, groups=1, precision=None):
     return full[(slice(None), *(slice(mi) for mi in m))]
 
 
+def subpixel(x, w, window: Window, groups=1, precision=None):
+    """A dilated input: the phases of the outputs are the channels of one convolution.
+
+    Output d * q + r sees x at q + t through tap d * t + low - r: w, arranged by t and r.
+    """
+    del groups
+    n, d, o, axes = x.shape[1:-1], window.lhs_dilation, w.shape[-1], len(w.shape) - 2
+    m = window.output_shape(n, w.shape[:-2])
+    rows = tuple(-(-mi // di) for mi, di in zip(m, d, strict=True))
+    pads = []
+    for i, (k, di, (low, _)) in enumerate(zip(w.shape[:-2], d, window.padding, strict=True)):
+        t = np.arange(-(low // di), (k + di - 2 - low) // di + 1)
+        tap = di * t[:, None] + low - np.arange(di)
+        w = jnp.concatenate([w, jnp.zeros_like(w[(slice(None),) * 2 * i + (slice(1),)])], 2 * i)
+        w = jnp.take(w, np.where((tap >= 0) & (tap < k), tap, k), 2 * i)
+        pads.append((low // di, rows[i] - 1 + len(t) - n[i] - low // di))
+    w = jnp.transpose(w, (*range(0, 2 * axes, 2), 2 * axes, *range(1, 2 * axes, 2), 2 * axes + 1))
+    w = w.reshape(*w.shape[: axes + 1], -1)  # [T.., C, R.. * O]
+    ones = (1,) * axes
+    y = _best(x, w, Window(ones, tuple(pads), ones, ones), precision).reshape(-1, *rows, *d, o)
+    phases = [i + 1 + j * axes for i in range(axes) for j in (0, 1)]
+    y = jnp.transpose(y, (0, *phases, 2 * axes + 1))
+    y = y.reshape(-1, *(r * di for r, di in zip(rows, d, strict=True)), o)
+    return y[(slice(None), *(slice(mi) for mi in m))]
+
+
 FORMS = {
     "plain": plain,
     "all_cores": all_cores,
@@ -201,11 +241,18 @@ FORMS = {
     "shifted": shifted,
     "split": split,
     "phased": phased,
+    "subpixel": subpixel,
 }
 
 
 def _best(x, w, window: Window, precision):
     return FORMS[choose(x.shape, w.shape, window, 1, x.dtype)](x, w, window, 1, precision)
+
+
+def _merged(w: tuple[int, ...], groups: int) -> int:
+    """How many neighbouring groups share a convolution: up to 16 channels in all."""
+    widest = max(w[-2], w[-1] // groups)
+    return max((m for m in range(1, 17) if groups % m == 0 and m * widest <= 16), default=1)
 
 
 def _more_rows(x: tuple[int, ...], w: tuple[int, ...], window: Window) -> int:

@@ -16,7 +16,8 @@ Times: JAX 0.10.2, 2 cores; Intel (AVX-512, a matrix product of 2048 cubed at 30
   to 3.0 ms (Zen 4).
 - split: one convolution a group.
 - exchanged: where x is dilated (conv_transpose), x and g change places, and g is strided: 3x3,
-  stride 2, 32 -> 16 from 26.9 to 1.1 ms (Zen 4).
+  stride 2, 32 -> 16 from 26.9 to 1.1 ms (Zen 4). So they do where x is the wider one, since the
+  kernel should be: rows, 3x3, 64 -> 16 from 7.5 to 4.0 ms (Intel).
 
 What did not pay, in ms beside those of rows on Intel, 28x28, 32 -> 32: rows over the whole batch at
 once (43 for 20: the transposed copies leave the cache); four parts, each a plain convolution (57);
@@ -50,15 +51,16 @@ def choose(x: tuple[int, ...], g: tuple[int, ...], window: Window, groups: int, 
     """The form for operands of these shapes."""
     k = window.output_shape(x[1:-1], g[1:-1])
     if x[-1] == groups > 1:
-        return "shifted" if math.prod(k) <= 32 and g[-1] == groups else "plain"
+        return "shifted" if math.prod(k) <= 64 and g[-1] == groups else "plain"
+    one = groups == 1 and set(window.strides) == {1} and set(window.rhs_dilation) == {1}
     if set(window.lhs_dilation) != {1}:
-        one = set(window.strides) == {1} and set(window.rhs_dilation) == {1}
-        return "exchanged" if one and groups == 1 else "plain"
+        return "exchanged" if one else "plain"
     if dtype == jnp.float32 and groups <= 16 and math.prod(k[:-1]) <= 16:
         widest = max(x[-1], g[-1]) // groups
-        if (widest > 16 or (groups > 1 and widest == 16)) and (len(k) > 1 or _parts(x, g) > 1):
-            return "rows"
-        if widest <= 16 and groups == 1 and x[0] % 4 == 0 and math.prod(x[:-1]) > 2e4:
+        many = x[0] * math.prod(g[1:-2]) >= 128 and (len(k) > 1 or _parts(x, g) > 1)
+        if many and (widest > 16 or (widest == 16 and (groups > 1 or x[0] < 64))):
+            return "exchanged" if one and x[-1] > g[-1] else "rows"
+        if groups == 1 and len(k) == 2 and x[0] % 4 == 0 and x[0] >= 64:
             return "quarters"
     return "split" if 1 < groups <= 16 else "plain"
 
@@ -168,7 +170,7 @@ def split(x, g, window: Window, groups=1, precision=None):
 
 
 def exchanged(x, g, window: Window, groups=1, precision=None):
-    """A dilated x: dw, flipped and with its channels exchanged, is that of g strided over x."""
+    """Dw, flipped and with its channels exchanged, is that of g over x, strided by x's dilation."""
     del groups
     n, m, d = x.shape[1:-1], g.shape[1:-1], window.lhs_dilation
     k, ones = window.output_shape(n, m), (1,) * len(d)

@@ -23,12 +23,18 @@ from .activation import canonical_axes
 Axis = int | tuple[int, ...]
 
 
-def _log_softmax(z, axis):
+def _shifts(z, axis):
+    """The two numbers a row that are taken from z for log p, one after the other."""
     # A row of -inf has no class: its maximum is no shift, its sum no logarithm, and p is 0.
     top = jnp.max(z, axis, keepdims=True)
-    z = z - jnp.where(jnp.isneginf(top), 0, top)
-    total = jnp.sum(jnp.exp(z), axis, keepdims=True)
-    return z - jnp.log(jnp.where(total == 0, 1, total))
+    top = jnp.where(jnp.isneginf(top), 0, top)
+    total = jnp.sum(jnp.exp(z - top), axis, keepdims=True)
+    return top, jnp.log(jnp.where(total == 0, 1, total))
+
+
+def _log_softmax(z, axis):
+    top, log_total = _shifts(z, axis)
+    return z - top - log_total
 
 
 def _log_p(z, y, axis):
@@ -42,14 +48,14 @@ def _cross_entropy(z, y, axis):
 
 
 def _cross_entropy_fwd(z, y, axis):
-    # z and y are the caller's own arrays; p is cheaper to compute again than to keep.
-    return _cross_entropy(z, y, axis), (z, y)
+    # z and y are the caller's own arrays; with two numbers a row p is cheaper anew than kept.
+    return _cross_entropy(z, y, axis), (z, y, _shifts(widen(z), axis))
 
 
 def _cross_entropy_bwd(axis, residuals, g):
-    z, y = residuals
+    z, y, (top, log_total) = residuals
     g = jnp.expand_dims(g, axis)
-    p = jnp.exp(_log_softmax(widen(z), axis))
+    p = jnp.exp(widen(z) - top - log_total)
     s = jnp.sum(widen(y), axis, keepdims=True)
     dz = g * (s * p - widen(y))
     dy = -g * _log_p(z, y, axis)
@@ -127,15 +133,17 @@ def _integer_cross_entropy(z, labels):
 
 
 def _integer_cross_entropy_fwd(z, labels):
-    return _integer_cross_entropy(z, labels), (z, labels)
+    # p is the post's y hat; z is kept for its dtype alone.
+    p = jnp.exp(_log_softmax(widen(z), -1))
+    return _integer_cross_entropy(z, labels), (p, labels, z)
 
 
 def _integer_cross_entropy_bwd(residuals, g):
     # The rule of _cross_entropy for a label row of one 1, so S = 1; labels are integers: no dy.
-    z, labels = residuals
-    p = jnp.exp(_log_softmax(widen(z), -1))
+    p, labels, z = residuals
+    g = jnp.where(_no_such_class(z, labels), jnp.nan, g)
     dz = g[..., None] * (p - _one_hot(z, labels).astype(p.dtype))
-    return cotangent(jnp.where(_no_such_class(z, labels)[..., None], jnp.nan, dz), z), None
+    return cotangent(dz, z), None
 
 
 _integer_cross_entropy_rule = jax.custom_vjp(_integer_cross_entropy)

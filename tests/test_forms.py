@@ -37,6 +37,7 @@ FORWARD = {
     "shifted": DEPTHWISE + MULTIPLIED,
     "split": GROUPED,
     "phased": DILATED,
+    "subpixel": DILATED,
 }
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
@@ -44,7 +45,7 @@ BACKWARD = {
     "rows": [*DENSE, *STRIDED, *GROUPED[:2]],
     "shifted": DEPTHWISE,
     "split": GROUPED,
-    "exchanged": DILATED,
+    "exchanged": DILATED + DENSE,
 }
 
 
