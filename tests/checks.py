@@ -40,8 +40,8 @@ class Evidence:
     again: Callable[[dict[str, np.ndarray]], np.ndarray]  # the layer's output at other inputs
 
 
-def gather(case: Case, layers: Any = jaxcnn) -> Evidence:
-    """Run the case once."""
+def gather(case: Case, layers: Any = jaxcnn, automatic: Any = reference) -> Evidence:
+    """Run the case once; `automatic` are the layers whose gradients autodiff derives."""
     inputs = case.inputs()
     rng = np.random.default_rng(len(str(case)))
     fixed = {k: v for k, v in inputs.items() if k not in case.differentiable}
@@ -56,7 +56,7 @@ def gather(case: Case, layers: Any = jaxcnn) -> Evidence:
             return y, *pull(g)
 
         _, jv = jax.jvp(lambda free: case.call(reference, free | fixed), (free,), (v,))
-        return *by(layers), *by(reference), jv
+        return *by(layers), *by(automatic), jv
 
     found = jax.tree.map(np.asarray, program(free, g, v))
     return Evidence(

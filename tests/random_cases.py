@@ -2,11 +2,18 @@
 
 `python -m tests.random_cases --count 2000 --seed 0` draws and checks that many and prints how many
 of each layer passed; a disagreement is printed as a case that can be added to the table.
+
+XLA ends the whole process on some of the programs that autodiff derives ("Check failed" in its
+algebraic simplifier: dx of a strided convolution with a kernel as large as its image). So the cases
+run in a process of their own. Where it dies, the case is run once more without autodiff, held to
+the other oracles, and counted apart.
 """
 
 import argparse
 import collections
+import json
 import random
+import subprocess
 import sys
 import time
 
@@ -15,6 +22,7 @@ from tests import strict as strict  # before JAX starts
 import jax  # isort: skip
 
 import jaxcnn
+from jaxcnn import reference
 from tests import checks
 from tests.cases import LAYERS, Case
 
@@ -177,30 +185,82 @@ def _softmax_cross_entropy_with_integer_labels(choose) -> Case:
 _DRAWS = {layer: globals()[f"_{layer}"] for layer in LAYERS}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+def check(arguments: argparse.Namespace) -> None:
+    """Check the cases from `--first` on; a line of JSON for each."""
     generator = random.Random(arguments.seed)
-    passed, failed, start = collections.Counter(), 0, time.monotonic()
     for number in range(arguments.count):
         case = draw(lambda options: generator.choice(list(options)))
+        if number < arguments.first:
+            continue
+        automatic = jaxcnn if arguments.alone else reference
         try:
-            found = checks.failures(checks.gather(case))
+            failed = checks.failures(checks.gather(case, automatic=automatic))
         except Exception as error:  # counted, not fatal: the draw goes on
-            found = {"raised": f"{type(error).__name__}: {error}"}
-        passed[case.layer] += not found
-        failed += bool(found)
-        for name, message in found.items():
-            print(f"{case!r}\n{name}: {message}\n", flush=True)
+            failed = {"raised": f"{type(error).__name__}: {error}"}
+        line = {"number": number, "layer": case.layer, "case": repr(case), "failed": failed}
+        print(json.dumps(line), flush=True)
+        if arguments.alone:
+            return
         if number % 100 == 99:
             jax.clear_caches()  # a program a case: they are never used again
-            print(f"{number + 1} cases, {failed} disagreements", file=sys.stderr, flush=True)
+            print(f"{number + 1} cases", file=sys.stderr, flush=True)
+
+
+def results(arguments: argparse.Namespace, first: int, *options: str):
+    """What a process says of its cases, and last its exit status."""
+    command = [sys.executable, "-m", "tests.random_cases", "--worker", "--first", str(first)]
+    command += ["--count", str(arguments.count), "--seed", str(arguments.seed), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            yield json.loads(line)
+    yield process.returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first case checked"
+    )
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        check(arguments)
+        return 0
+    passed, failed, start = collections.Counter(), 0, time.monotonic()
+    aborted, number = [], arguments.first
+
+    def record(result) -> None:
+        nonlocal failed
+        passed[result["layer"]] += not result["failed"]
+        failed += bool(result["failed"])
+        for name, message in result["failed"].items():
+            print(f"{result['case']}\n{name}: {message}\n", flush=True)
+
+    while number < arguments.count:
+        for result in results(arguments, number):
+            if isinstance(result, dict):
+                record(result)
+                number = result["number"] + 1
+            elif result != 0 and number < arguments.count:
+                found = next(results(arguments, number, "--alone"))
+                if not isinstance(found, dict):
+                    failed += 1
+                    print(f"case {number}: the layer itself ended the process", flush=True)
+                else:
+                    aborted.append(found["case"])
+                    record(found)
+                number += 1
     seconds = time.monotonic() - start
+    for case in aborted:
+        print(f"autodiff ended the process, the layer did not: {case}")
     print(
         f"seed {arguments.seed}: {arguments.count} random cases, {failed} disagreements, "
-        f"{seconds:.0f} s, jax {jax.__version__}: {dict(sorted(passed.items()))}"
+        f"{seconds:.0f} s, jax {jax.__version__}: {dict(sorted(passed.items()))}; "
+        f"autodiff ended the process in {len(aborted)}"
     )
     return 1 if failed else 0
 
