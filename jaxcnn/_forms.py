@@ -21,7 +21,8 @@ a matrix product of 2048 cubed reaches 206 GFLOP/s and PyTorch 2.13 about 190 in
   at each distance modulo the dilation see one part of the kernel: one dense convolution each,
   interleaved at the end.
 - subpixel: the same with all parts of the kernel in one convolution, some of them padded with
-  zeros; for few channels, where what counts is that patches are gathered once.
+  zeros; for few channels, where what counts is that patches are gathered once. The zeros let a NaN
+  in x spread to the outputs of the other phases, up to the dilation less one further.
 
 What did not pay: patches gathered by hand and one matrix product (3x3, 28x28, 32 -> 32: 127 ms, 35
 in a loop over single images; writing the patches costs more than the product's 13); one product a
@@ -170,15 +171,12 @@ def shifted(x, w, window: Window, groups=1, precision=None):
 
 def split(x, w, window: Window, groups=1, precision=None):
     """One convolution a group, concatenated; narrow groups share one, with zeros between them."""
-    *k, c, o = w.shape
     merged = _merged(w.shape, groups)
+    if merged > 1:
+        w = _block_diagonal(w, groups, merged)
     blocks = groups // merged
-    w = jnp.moveaxis(w.reshape(*k, c, blocks, merged, o // groups), -4, -3)
-    own = np.eye(merged, dtype=bool)[:, None, :, None]
-    w = jnp.where(own, jnp.expand_dims(w, -4), 0)  # [K.., blocks, merged, C, merged, O]
-    w = w.reshape(*k, blocks, merged * c, o // blocks)
-    parts = enumerate(jnp.split(x, blocks, -1))
-    return jnp.concatenate([_best(v, w[..., i, :, :], window, precision) for i, v in parts], -1)
+    parts = zip(jnp.split(x, blocks, -1), jnp.split(w, blocks, -1), strict=True)
+    return jnp.concatenate([_best(a, b, window, precision) for a, b in parts], -1)
 
 
 def phased(x, w, window: Window, groups=1, precision=None):
@@ -253,6 +251,14 @@ def _merged(w: tuple[int, ...], groups: int) -> int:
     """How many neighbouring groups share a convolution: up to 16 channels in all."""
     widest = max(w[-2], w[-1] // groups)
     return max((m for m in range(1, 17) if groups % m == 0 and m * widest <= 16), default=1)
+
+
+def _block_diagonal(w, groups: int, merged: int):
+    """`[K.., merged * C, O]`: of each input channel the outputs of its own group, else zeros."""
+    *k, c, o = w.shape
+    w = w.reshape(*k, 1, c, groups // merged, merged, o // groups)
+    own = np.eye(merged, dtype=bool)[:, None, None, :, None]
+    return jnp.where(own, w, 0).reshape(*k, merged * c, o)
 
 
 def _more_rows(x: tuple[int, ...], w: tuple[int, ...], window: Window) -> int:
