@@ -22,7 +22,7 @@ a matrix product of 2048 cubed reaches 206 GFLOP/s and PyTorch 2.13 about 190 in
   interleaved at the end.
 - subpixel: the same with all parts of the kernel in one convolution, some of them padded with
   zeros; for few channels, where what counts is that patches are gathered once. The zeros let a NaN
-  in x spread to the outputs of the other phases, up to the dilation less one further.
+  in x spread to the outputs of the other phases, no further than the dilation.
 
 What did not pay: patches gathered by hand and one matrix product (3x3, 28x28, 32 -> 32: 127 ms, 35
 in a loop over single images; writing the patches costs more than the product's 13); one product a

@@ -132,3 +132,27 @@ def test_chosen_forms_in_float32(x, w, options):
     for name, a, e in zip(("y", "dx", "dw", "db"), found, exact, strict=True):
         error = np.abs(a - e).max() / np.abs(e).max()
         assert error < 5e-6, (name, error)
+
+
+@pytest.mark.parametrize(
+    ("form", "setting", "channels", "further"),
+    [
+        ("plain", DENSE[0][0], (1, 4, 1), (0, 0)),
+        ("tiled", DENSE[0][0], (1, 4, 1), (1, 3)),
+        ("subpixel", (ONE, MIXED, ONE), (2, 3, 1), MIXED),
+        ("split", DENSE[0][0], (8, 8, 4), (0, 0)),
+    ],
+)
+def test_how_far_a_nan_spreads(form, setting, channels, further):
+    """No further than the forms say: so many rows and columns, and the channels of one block."""
+    (strides, lhs_dilation, rhs_dilation), (c, o, groups) = setting, channels
+    window = Window(strides, ((1, 1), (1, 1)), lhs_dilation, rhs_dilation)
+    x = jnp.ones((1, 8, 9, c)).at[0, 4, 4, 0].set(jnp.nan)
+    w = jnp.ones((3, 3, c // groups, o))
+    one, y = (np.isnan(correlate(x, w, window, groups, form=f))[0] for f in ("plain", form))
+    assert y[one].all()
+    for axis, more in enumerate(further):
+        own, spread = (np.flatnonzero(a.any((1 - axis, 2))) for a in (one, y))
+        assert own[0] - more <= spread[0] <= own[0]
+        assert own[-1] <= spread[-1] <= own[-1] + more
+    assert np.count_nonzero(y.any((0, 1))) <= (16 if groups > 1 else o)
