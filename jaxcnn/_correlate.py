@@ -80,9 +80,6 @@ def correlate_over_batch(
         return dw.astype(x.dtype)
 
     name = form or _forms_over_batch.choose(x.shape, g.shape, window, groups, x.dtype)
-    if name in ("rows", "quarters") and not form and jax.device_count() > 1:
-        # Each part would be summed over the devices: many times the traffic.
-        name = "split" if groups > 1 else "plain"
     if name == "plain" or out_sharding is not None or explicit_sharding(x) is not None:
         return plain(x, g)
     return chosen(x, g) if form else lax.platform_dependent(x, g, cpu=chosen, default=plain)

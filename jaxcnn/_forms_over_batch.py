@@ -34,6 +34,7 @@ import math
 from functools import reduce
 from operator import add
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -55,7 +56,9 @@ def choose(x: tuple[int, ...], g: tuple[int, ...], window: Window, groups: int, 
     one = groups == 1 and set(window.strides) == {1} and set(window.rhs_dilation) == {1}
     if set(window.lhs_dilation) != {1}:
         return "exchanged" if one else "plain"
-    if dtype == jnp.float32 and groups <= 16 and math.prod(k[:-1]) <= 16:
+    # Several devices would exchange the sum of every part: many times the traffic.
+    one_device = jax.device_count() == 1
+    if one_device and dtype == jnp.float32 and groups <= 16 and math.prod(k[:-1]) <= 16:
         widest = max(x[-1], g[-1]) // groups
         many = x[0] * math.prod(g[1:-2]) >= 128 and (len(k) > 1 or _parts(x, g) > 1)
         if many and (widest > 16 or (widest == 16 and (groups > 1 or x[0] < 64))):
