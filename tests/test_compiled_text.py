@@ -155,6 +155,7 @@ def test_a_state_is_what_the_next_step_expects(recipe):
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
         average_decay=recipe.average_decay,
+        ties=recipe.ties,
     )
 
     def first(seed):

@@ -148,6 +148,22 @@ def test_gradients_obey_the_formulas_of_the_post(network, places, gradients):
     np.testing.assert_allclose(g["relu5"], g["logits"] @ w.T, rtol=1e-9, atol=1e-14)
 
 
+def test_with_the_posts_mask_every_tied_element_gets_the_gradient(network):
+    params, images, labels = network
+    # Behind a digit every convolution is constant: whole windows tie above zero.
+    images = images.at[:, :14].set(0)
+    x = jax.jit(model.activations)(params, images)
+    gradients = jax.jit(model.activation_gradients, static_argnames="ties")
+    g = gradients(params, images, labels, ties="all")
+    for i in (1, 2):
+        largest, back = (
+            np.asarray(values[f"pool{i}"]).repeat(2, 1).repeat(2, 2) for values in (x, g)
+        )
+        mask = np.asarray(x[f"relu{2 * i}"]) == largest
+        assert (mask.reshape(3, 14 // i, 2, 14 // i, 2, -1).sum((2, 4)) == 4).any()
+        np.testing.assert_array_equal(g[f"relu{2 * i}"], np.where(mask, back, 0))
+
+
 def test_the_gradient_at_the_input_is_the_slope_of_the_loss(network, gradients):
     params, images, labels = network
 

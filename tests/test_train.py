@@ -149,6 +149,26 @@ def test_post_recipe_is_the_notebooks_rule_written_out():
     chex.assert_trees_all_close(params, expected, rtol=1e-12)
 
 
+def test_post_recipe_pools_with_the_posts_mask(examples):
+    images, labels = examples[0][:BATCH].at[:, :14].set(0), examples[1][:BATCH]
+    c = configuration("post")
+    state = programs.new_state(c)
+    new, _ = jax.jit(programs.new_step(c))(state, images, labels)
+
+    def loss(params):
+        logits = model.apply(params, images[..., None] / 255.0, layers=reference, ties="all")
+        losses = reference.softmax_cross_entropy_with_integer_labels(logits, labels.astype(int))
+        return losses.mean()
+
+    for name, layer in jax.jit(jax.grad(loss))(state.params).items():
+        for kind, g in layer.items():
+            p = state.params[name][kind]
+            g = g + 2 / BATCH * p if kind == "w" else g
+            np.testing.assert_allclose(
+                new.params[name][kind] - p, -1e-3 * g, rtol=1e-8, atol=1e-11, err_msg=name + kind
+            )
+
+
 def test_post_recipe_draws_the_notebooks_weights():
     params = new_params = programs.new_state(configuration("post")).params
     for name, layer in new_params.items():

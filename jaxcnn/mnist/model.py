@@ -11,7 +11,7 @@ with SAME padding. "post" has kernels of 5x5, 5x5, 3x3, 3x3 and 4, 4, 8, 16 chan
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ import numpy as np
 import jaxcnn
 
 Params = dict[str, dict[str, jax.Array]]
+Ties = Literal["first", "all", "split"]
 
 # Kernel width and output channels of conv1 to conv4.
 MODELS: Mapping[str, tuple[tuple[int, int], ...]] = {
@@ -105,19 +106,22 @@ def pixels(images: jax.Array | np.ndarray, dtype: Any = jnp.float32) -> jax.Arra
     return jnp.asarray(images)[..., None].astype(dtype) / jnp.asarray(255, dtype)
 
 
-def apply(params: Params, images: jax.Array, *, layers: Any = jaxcnn) -> jax.Array:
+def apply(
+    params: Params, images: jax.Array, *, layers: Any = jaxcnn, ties: Ties = "first"
+) -> jax.Array:
     """Logits `[N.., 10]` of images `[N.., 28, 28, 1]`, floats of the parameters' dtype.
 
     Args:
         params: as `init` makes them; the widths of the network are read off their shapes.
         images: the input, see `pixels`.
         layers: the module whose conv, relu, max_pool and dense are used.
+        ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
 
     Examples:
         >>> apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1))).shape
         (2, 10)
     """
-    return _forward(params, images, layers, lambda name, x: x)
+    return _forward(params, images, layers, ties, lambda name, x: x)
 
 
 def activations(params: Params, images: jax.Array, *, layers: Any = jaxcnn) -> dict[str, jax.Array]:
@@ -134,12 +138,17 @@ def activations(params: Params, images: jax.Array, *, layers: Any = jaxcnn) -> d
         places[name] = x
         return x
 
-    logits = _forward(params, images, layers, keep)
+    logits = _forward(params, images, layers, "first", keep)
     return places | {"probabilities": layers.softmax(logits)}
 
 
 def activation_gradients(
-    params: Params, images: jax.Array, labels: jax.Array, *, layers: Any = jaxcnn
+    params: Params,
+    images: jax.Array,
+    labels: jax.Array,
+    *,
+    layers: Any = jaxcnn,
+    ties: Ties = "first",
 ) -> dict[str, jax.Array]:
     """The gradient of the mean cross entropy J at every named activation, keyed as `activations`.
 
@@ -153,6 +162,7 @@ def activation_gradients(
         images: `[N.., 28, 28, 1]`.
         labels: integers `[N..]`.
         layers: the module whose rules (or whose autodiff) carry the gradient.
+        ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
 
     Examples:
         >>> params, images = init(jax.random.key(0)), jnp.ones((2, 28, 28, 1))
@@ -164,7 +174,7 @@ def activation_gradients(
     probabilities = places.pop("probabilities")
 
     def loss(zeros: dict[str, jax.Array]) -> jax.Array:
-        logits = _forward(params, images, layers, lambda name, x: x + zeros[name])
+        logits = _forward(params, images, layers, ties, lambda name, x: x + zeros[name])
         return layers.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     gradients = jax.grad(loss)(jax.tree.map(jnp.zeros_like, places))
@@ -175,7 +185,11 @@ def activation_gradients(
 
 
 def _forward(
-    params: Params, images: jax.Array, layers: Any, at: Callable[[str, jax.Array], jax.Array]
+    params: Params,
+    images: jax.Array,
+    layers: Any,
+    ties: Ties,
+    at: Callable[[str, jax.Array], jax.Array],
 ) -> jax.Array:
     x = at("input", images)
     for number in (1, 2, 3, 4):
@@ -183,7 +197,7 @@ def _forward(
         x = at(f"conv{number}", layers.conv(x, layer["w"], layer["b"]))
         x = at(f"relu{number}", layers.relu(x))
         if number % 2 == 0:
-            x = at(f"pool{number // 2}", layers.max_pool(x, (2, 2), (2, 2)))
+            x = at(f"pool{number // 2}", layers.max_pool(x, (2, 2), (2, 2), ties=ties))
     # An explicit size and no -1, which an empty batch leaves undecided.
     x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))
     x = at("dense1", layers.dense(x, params["dense1"]["w"], params["dense1"]["b"]))

@@ -48,6 +48,7 @@ def new_step(configuration: Configuration) -> train.Step:
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
         average_decay=recipe.average_decay,
+        ties=recipe.ties,
     )
 
 

@@ -20,6 +20,7 @@ import optax
 import jaxcnn
 
 from . import model
+from .model import Ties
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[["State", jax.Array, jax.Array], tuple["State", dict[str, jax.Array]]]
@@ -77,6 +78,7 @@ def make_step(
     augment: Augmentation | None = None,
     label_smoothing: float = 0.0,
     average_decay: float | None = None,
+    ties: Ties = "first",
 ) -> Step:
     """Build the pure training step `step(state, images, labels) -> (state, metrics)`.
 
@@ -88,6 +90,7 @@ def make_step(
         label_smoothing: the share of each label that is spread evenly over the classes.
         average_decay: keep `average = d * average + (1 - d) * params`, with d this number (less
             in the first steps, as in Polyak's mean), or None for no average.
+        ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
 
     Returns:
         A function of the state, images uint8 `[N, 28, 28]` and labels uint8 `[N]`, that returns
@@ -96,7 +99,7 @@ def make_step(
     """
 
     def mean_loss(params, images, labels):
-        logits = model.apply(params, images, layers=layers)
+        logits = model.apply(params, images, layers=layers, ties=ties)
         if label_smoothing:
             targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
             targets = optax.smooth_labels(targets, label_smoothing)

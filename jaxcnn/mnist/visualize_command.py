@@ -74,7 +74,10 @@ class Visualize:
         x = model.pixels(example[None], run.params["conv1"]["w"].dtype)
         layers = programs.LAYERS[run.configuration.layers]
         forward = model.activations(run.params, x, layers=layers)
-        backward = model.activation_gradients(run.params, x, jnp.array([label]), layers=layers)
+        ties = recipe.RECIPES[run.configuration.recipe].ties
+        backward = model.activation_gradients(
+            run.params, x, jnp.array([label]), layers=layers, ties=ties
+        )
         for name, draw, places in (
             ("activations", plot.activation_figure, forward),
             ("gradients", plot.gradient_figure, backward),
