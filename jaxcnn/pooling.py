@@ -33,6 +33,8 @@ from ._taps import (
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
 
+Ties = Literal["first", "all", "split"]
+
 
 def _winners(x, taps: Taps):
     """Which tap each maximum came from: the first of equals, the first NaN."""
@@ -102,7 +104,7 @@ def max_pool(
     padding: Padding = "VALID",
     *,
     window_dilation: int | Sequence[int] | None = None,
-    ties: Literal["first", "all", "split"] = "first",
+    ties: Ties = "first",
 ) -> jax.Array:
     """Max-pooling: y[i] = max over the window of i, with g routed to the winners.
 

@@ -1,6 +1,6 @@
 """The recipe `fast` as a PyTorch script of its own, for the time `jaxcnn train` is held against.
 
-    python tests/torch_training.py FOLDER
+    python tests/torch_training.py FOLDER [--seed N]
 
 The same network, initial distribution, batches, optimiser, schedule and evaluations, in the mode
 that is PyTorch's fastest here (eager, channels last). FOLDER holds MNIST's four IDX files, plain

@@ -11,16 +11,16 @@ with SAME padding. "post" has kernels of 5x5, 5x5, 3x3, 3x3 and 4, 4, 8, 16 chan
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
+from jaxcnn.pooling import Ties
 
 Params = dict[str, dict[str, jax.Array]]
-Ties = Literal["first", "all", "split"]
 
 # Kernel width and output channels of conv1 to conv4.
 MODELS: Mapping[str, tuple[tuple[int, int], ...]] = {

@@ -11,8 +11,9 @@ from typing import Any
 
 import optax
 
+from jaxcnn.pooling import Ties
+
 from .augmentation import Augmentation, affine
-from .model import Ties
 
 # Validation accuracy after the update of steps 0, 50, ..., 350, as the post's notebook shows it.
 PUBLISHED_CURVE = {

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import optax
 
 import jaxcnn
+from jaxcnn.pooling import Ties
 
 from . import model
-from .model import Ties
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[["State", jax.Array, jax.Array], tuple["State", dict[str, jax.Array]]]
