@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import jaxcnn
-from jaxcnn import reference
+from jaxcnn import pooling, reference
 from jaxcnn._bench import scaling, steps
 from jaxcnn._bench.cases import CASES
 from jaxcnn.benchmark import NETWORKS
@@ -121,6 +121,29 @@ def test_step_takes_no_more_memory_than_autodiff(network):
     assert hand.peak_bytes
     assert automatic.peak_bytes
     assert hand.peak_bytes <= 1.1 * automatic.peak_bytes
+
+
+def compares_where_it_interleaves(channels):
+    """Whether a 2x2 max-pool's dx finds the winners again in the loop that puts the taps in place.
+
+    On CPU that loop computes a winner once for each of the four taps.
+    """
+    x, g = jnp.zeros((2, 8, 8, channels)), jnp.ones((2, 4, 4, channels))
+
+    def dx(x, g):
+        _, pullback = jax.vjp(lambda x: jaxcnn.max_pool(x, (2, 2), (2, 2)), x)
+        return pullback(g)
+
+    text = jax.jit(dx).lower(x, g).compile().as_text()
+    assert text
+    (loop,) = (part for part in text.split("\n\n") if " concatenate(" in part)
+    return "direction=GT" in loop
+
+
+def test_few_channels_of_max_pool_find_their_winners_once(monkeypatch):
+    assert not compares_where_it_interleaves(4)
+    monkeypatch.setattr(pooling, "materialized", lambda winner, taps: winner)
+    assert compares_where_it_interleaves(5)
 
 
 def test_steps_compile_once():
