@@ -27,9 +27,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from ._correlate import correlate, correlate_over_batch, sum_over_places
 from ._cotangent import cotangent, explicit_sharding
 from ._window import Padding, Window, ints, pairs, transposed_pairs
+from .lowering.correlation import correlate, correlate_over_batch, sum_over_places
 
 
 class _Setting(NamedTuple):

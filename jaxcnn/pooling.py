@@ -21,15 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._taps import (
-    Taps,
-    gather,
-    materialized,
-    scatter,
-    scatter_equal,
-    window_maximum,
-    window_sum,
-)
+from ._taps import Taps, gather, materialized, scatter, scatter_equal, window_maximum, window_sum
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
 

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
-from jaxcnn.pooling import Ties
+
+from ..pooling import Ties
 
 Params = dict[str, dict[str, jax.Array]]
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import optax
 
-from jaxcnn.pooling import Ties
-
+from ..pooling import Ties
 from .augmentation import Augmentation, affine
 
 # Validation accuracy after the update of steps 0, 50, ..., 350, as the post's notebook shows it.

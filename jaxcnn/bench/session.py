@@ -1,0 +1,179 @@
+"""One run of the benchmark: what is measured in which order, printed, and written."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+import jaxcnn
+from jaxcnn import reference
+
+from . import forms, machine, report, rows, scaling, steps
+from .cases import Case
+from .layers import layer_programs
+from .options import Options
+from .rows import Disagreement, Row
+
+
+class Session:
+    """The machine, its rate, and the options."""
+
+    def __init__(self, options: Options):
+        if options.form is not None:
+            forms.force(options.form)
+        self.options = options
+        self.torch = _torch(options)
+        self.peak = machine.matrix_product_rate()
+        self.machine = machine.describe(self.torch) | {
+            "matrix_product_flops": self.peak,
+            "form": options.form,
+        }
+        # Off the CPU a float32 product has the ten bits of TF32 by default, in every program. A
+        # step's gradients have gone through eight layers.
+        rounding = 1e-4 if jax.default_backend() == "cpu" else 1e-2
+        self.tolerance = {"layer": rounding, "step": 10 * rounding}
+
+    def compare(self, networks: Sequence[str], cases: Sequence[Case]) -> int:
+        """Every row; returns the exit status, 1 where outputs disagree."""
+        names = [f"step/{n}" for n in networks] + [case.name for case in cases]
+        width = max(map(len, names)) + 10
+        peer = self.machine["torch"] or "not measured"
+        print(f"{self.machine['device']}; JAX {self.machine['jax']}, PyTorch {peer}")
+        print(f"a 2048-cubed float32 matrix product runs at {self.peak / 1e9:.0f} GFLOP/s")
+        print("milliseconds, median ± half the distance of the quartiles\n")
+        print(report.header(width), flush=True)
+        measured: list[Row] = []
+        wrong: list[Disagreement] = []
+        try:
+            for measuring in (*map(self._step, networks), *map(self._layer, cases)):
+                # A case that disagrees in one pass is not measured in the others.
+                try:
+                    for row in measuring:
+                        measured.append(row)
+                        print(report.line(row, width, self.peak), flush=True)
+                except Disagreement as disagreement:
+                    wrong.append(disagreement)
+                    print(f"WRONG {disagreement}", flush=True)
+        finally:
+            # An interrupted run keeps what it has.
+            self._write({"rows": [rows.as_json(row) for row in measured]})
+            if measured:
+                print("\n" + report.summary(measured))
+                if self.options.plot is not None:
+                    report.plot(measured, self.options.plot)
+        return _status(wrong)
+
+    def scale(self, networks: Sequence[str]) -> int:
+        """The step on several devices; returns the exit status, 1 where outputs disagree."""
+        print(f"{jax.device_count()} x {self.machine['device']}; JAX {self.machine['jax']}")
+        if jax.default_backend() == "cpu":
+            print(
+                f"simulated devices: they share the machine's {self.machine['cores']} cores"
+                if jax.device_count() > 1
+                else "1 device only; JAX_NUM_CPU_DEVICES=8 simulates more"
+            )
+        print("\n" + report.SCALING_HEADER, flush=True)
+        measured: list[scaling.Scaling] = []
+        wrong: list[Disagreement] = []
+        for network in networks:
+            for each in (False, True) if jax.device_count() > 1 else (False,):
+                try:
+                    found = scaling.measure(
+                        network,
+                        each=each,
+                        tolerance=self.tolerance["step"],
+                        repeats=self.options.repeats,
+                        seconds=self.options.seconds,
+                    )
+                except Disagreement as disagreement:
+                    wrong.append(disagreement)
+                    print(f"WRONG {disagreement}", flush=True)
+                    continue
+                measured += found
+                print("\n".join(report.scaling_lines(found)), flush=True)
+        if self.options.plot is not None and measured:
+            report.plot_scaling(measured, self.options.plot)
+        self._write({"scaling": [report.scaling_json(s) for s in measured]})
+        return _status(wrong)
+
+    def _write(self, result: dict[str, Any]) -> None:
+        if self.options.json is not None:
+            text = json.dumps({"machine": self.machine, **result}, indent=1)
+            self.options.json.write_text(text + "\n")
+
+    def _layer(self, case: Case) -> Iterator[Row]:
+        try:
+            hand = layer_programs(case, jaxcnn)
+        except (TypeError, ValueError) as error:
+            if self.options.form is None:
+                raise
+            reason = str(error).splitlines()[0]
+            print(f"{case.name}: --form {self.options.form} does not fit: {reason}")
+            return
+        automatic = layer_programs(case, reference)
+        peer: dict[str, Any] = {}
+        if self.torch is not None:
+            compiled = self.options.torch_compile == "all"
+            peer = self.torch.layer_programs(case, compiled=compiled)
+        for what in case.passes:
+            yield rows.measure(
+                case.name,
+                what,
+                hand[what],
+                automatic[what],
+                peer.get(what, {}),
+                tolerance=self.tolerance["layer"],
+                repeats=self.options.repeats,
+                seconds=self.options.seconds,
+                flops=None if what == "both" else case.flops,
+            )
+
+    def _step(self, network: str) -> Iterator[Row]:
+        peer: dict[str, Any] = {}
+        if self.torch is not None:
+            peer = self.torch.step_programs(
+                steps.parameters(network),
+                *steps.batch(),
+                steps.LEARNING_RATE,
+                steps.MOMENTUM,
+                compiled=self.options.torch_compile != "never",
+            )
+        # XLA may take seconds for a step that autodiff derives, once it is inside a loop.
+        many = steps.CHUNK, 1
+        yield from rows.measure_step(
+            f"step/{network}",
+            (steps.alone(network, jaxcnn), steps.alone(network, reference)),
+            (
+                steps.in_scan(network, jaxcnn, many[0]),
+                steps.in_scan(network, reference, many[1]),
+            ),
+            peer,
+            steps=many,
+            tolerance=self.tolerance["step"],
+            repeats=self.options.repeats,
+            seconds=2 * self.options.seconds,
+            flops=steps.flops(network),
+        )
+
+
+def _status(wrong: Sequence[Disagreement]) -> int:
+    for disagreement in wrong:
+        print(f"wrong: {disagreement}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _torch(options: Options) -> Any:
+    """The module of PyTorch's programs, or None where there is none to measure."""
+    # PyTorch is timed on the CPU alone, and beside another device that would be no comparison.
+    if not options.torch or jax.default_backend() != "cpu":
+        return None
+    try:
+        from . import torch_peer
+    except ModuleNotFoundError as missing:
+        if missing.name != "torch":
+            raise
+        return None
+    torch_peer.use_all_threads()
+    return torch_peer

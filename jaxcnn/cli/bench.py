@@ -1,0 +1,56 @@
+"""`jaxcnn bench`: hand-written gradients against automatic ones, and PyTorch beside them.
+
+Nothing heavy is imported before it runs; what it runs is in `jaxcnn.bench`.
+"""
+
+from dataclasses import dataclass
+
+from .._errors import CommandError
+from ..bench.options import NETWORKS, Options
+
+
+@dataclass(frozen=True)
+class Bench(Options):
+    __doc__ = Options.__doc__
+
+    def run(self) -> int:
+        """Measure; returns the exit status, 1 where outputs disagree."""
+        from ..bench.cases import CASES, matches
+
+        layers = [c for c in CASES if matches(c.name, c.group, self.cases)]
+        steps = [n for n in NETWORKS if matches(f"step/{n}", "step", self.cases)]
+        if not steps and (self.scaling or not layers):
+            kind = "training step" if self.scaling else "case"
+            raise CommandError(
+                f"--cases {' '.join(self.cases)}: no such {kind}; bench --list shows the names."
+            )
+        if self.list:
+            print("\n".join([f"step/{n}" for n in steps] + [case.name for case in layers]))
+            return 0
+        self._check()
+        from ..bench.session import Session
+
+        session = Session(self)
+        return session.scale(steps) if self.scaling else session.compare(steps, layers)
+
+    def _check(self) -> None:
+        # Before minutes of measuring, not after.
+        if self.repeats < 1:
+            raise CommandError(f"--repeats {self.repeats}: it must be 1 or more.")
+        if not self.seconds > 0:
+            raise CommandError(f"--seconds {self.seconds}: it must be more than 0.")
+        for flag, path in (("--json", self.json), ("--plot", self.plot)):
+            if path is None:
+                continue
+            if path.is_dir():
+                raise CommandError(f"{flag} {path} is a folder: give a file's name.")
+            if not path.absolute().parent.is_dir():
+                raise CommandError(f"{flag} {path}: there is no folder {path.parent}; make it.")
+        if self.plot is not None:
+            from matplotlib.backend_bases import FigureCanvasBase
+
+            kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+            if self.plot.suffix.lstrip(".").lower() not in kinds:
+                raise CommandError(
+                    f"--plot {self.plot}: the name must end in one of .{', .'.join(kinds)}."
+                )

@@ -1,0 +1,80 @@
+"""The command line: `jaxcnn train | evaluate | predict | visualize | compare | bench`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+from .._errors import CommandError
+
+_DESCRIPTION = "Convolutional networks in JAX with hand-written gradients. --version shows which."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after the program's name; those of this process by default.
+
+    Returns:
+        The exit status: 0; 2 for a mistake of the user's, told in one line; 130 after Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+        return status
+    except CommandError as error:
+        print(f"jaxcnn: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jaxcnn: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # The reader, `head` say, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def entry() -> None:
+    """The console script: `main` with this process's words and its status."""
+    sys.exit(main())
+
+
+def _run(argv: Sequence[str]) -> int:
+    if argv == ["--version"]:
+        print(f"jaxcnn {metadata.version('jaxcnn')}")
+        return 0
+    try:
+        command = _parse(argv or ["--help"])
+    except SystemExit as stop:  # tyro has printed its help, or what is wrong.
+        return stop.code if isinstance(stop.code, int) else 2
+    return command.run()
+
+
+def _parse(argv: Sequence[str]) -> Any:
+    import tyro
+
+    # Light modules all: what is heavy they import when they run.
+    from .bench import Bench
+    from .compare import Compare
+    from .evaluate import Evaluate
+    from .predict import Predict
+    from .train import Train
+    from .visualize import Visualize
+
+    commands = {
+        "train": Train,
+        "evaluate": Evaluate,
+        "predict": Predict,
+        "visualize": Visualize,
+        "compare": Compare,
+        "bench": Bench,
+    }
+    return tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="jaxcnn",
+        description=_DESCRIPTION,
+        args=argv,
+        config=(tyro.conf.DisallowNone,),
+    )

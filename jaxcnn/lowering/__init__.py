@@ -1,0 +1,1 @@
+"""How each correlation is put to XLA: the only rooms that know platform, devices and speed."""

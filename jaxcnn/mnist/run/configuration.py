@@ -1,0 +1,62 @@
+"""What determines a run: every choice made, as numbers and names that JSON holds."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..._errors import CommandError
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A run, up to the machine that makes it. Same configuration, same machine: same parameters.
+
+    Attributes:
+        dataset: "mnist", "fashion_mnist" or "digits".
+        model: "post" or "wide".
+        recipe: "post", "fast" or "best".
+        layers: whose gradients: "jaxcnn" (by hand) or "reference" (left to autodiff).
+        steps: updates in all.
+        batch_size: examples a step, over all devices together.
+        learning_rate: constant, or the peak of the recipe's schedule.
+        seed: of the initial weights, the order of the examples and the augmentation.
+        float64: whether the run is in double precision (`JAX_ENABLE_X64`).
+    """
+
+    dataset: str
+    model: str
+    recipe: str
+    layers: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    float64: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any], source: object) -> "Configuration":
+        """The configuration that `to_json` wrote.
+
+        Raises:
+            CommandError: the fields are not those of a configuration; names `source`.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        if not isinstance(fields, Mapping) or set(fields) != names:
+            raise CommandError(
+                f"{source} does not hold the configuration of a jaxcnn run of this version:"
+                " start a new run in another folder."
+            )
+        return cls(**fields)
+
+
+def difference(one: Configuration, other: Configuration) -> str:
+    """In words, the first field in which two configurations differ."""
+    for name, value in one.to_json().items():
+        if value != (new := other.to_json()[name]):
+            return f"its {name} is {value}, not {new}"
+    return "no field differs"

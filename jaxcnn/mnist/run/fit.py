@@ -1,0 +1,212 @@
+"""One run from its first step, or its last checkpoint, to its end."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from ..._errors import CommandError
+from .. import step as train
+from ..data.sources import Dataset
+from ..machine import distributed
+from ..machine.interruption import Interruption
+from .checkpoint import Checkpoints
+from .configuration import Configuration, difference
+from .folder import RunFolder
+from .programs import Programs, new_schedule
+from .progress import Progress
+
+# The test accuracy whose time from process start is kept.
+TARGET = 0.99
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        step: updates made.
+        test_accuracy: of the final parameters, or None where the run was interrupted.
+        stopped_by: the name of the signal that interrupted it, or None.
+    """
+
+    step: int
+    test_accuracy: float | None
+    stopped_by: str | None
+
+
+class Run:
+    """A run under way. It has read nothing of its folder before `fit`."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        dataset: Dataset,
+        folder: RunFolder,
+        mesh: Mesh,
+        *,
+        save_every: int | None = None,
+        keep: int = 3,
+        clock_start: float | None = None,
+    ):
+        """Gather what a run needs; `clock_start` is when, by time.time(), its clock began."""
+        self.configuration = configuration
+        self.dataset = dataset
+        self.folder = folder
+        self.mesh = mesh
+        self.schedule = new_schedule(configuration, dataset, save_every)
+        self.checkpoints = Checkpoints(folder.checkpoints_path, keep=keep)
+        self.first = distributed.is_first()
+        self._clock_start = time.time() if clock_start is None else clock_start
+        # Since the last evaluation: losses and accuracies of the steps, in their order.
+        self._seen: dict[str, list[float]] = {"loss": [], "accuracy": []}
+        self.to_target: float | None = None
+
+    def seconds(self) -> float:
+        """The time spent on this run, earlier sessions of it included."""
+        return time.time() - self._clock_start
+
+    def fit(self, cache_state: Callable[[], str] = lambda: "off") -> Outcome:
+        """Train to the end, or to a signal.
+
+        Args:
+            cache_state: tells, once all is compiled, whether the compilation cache was warm.
+
+        Raises:
+            CommandError: the loss is no longer finite, or nothing can be written.
+        """
+        with Interruption() as interruption:
+            self.programs = Programs(self.configuration, self.dataset, self.schedule, self.mesh)
+            self.cache_state = cache_state()
+            state, step = self._start()
+            last = None
+            progress = Progress(
+                self.schedule.steps, step, self.schedule.batch_size, quiet=not self.first
+            )
+            try:
+                while step < self.schedule.steps:
+                    if distributed.any_process(interruption.signal is not None):
+                        if step and self.checkpoints.latest() != step:
+                            self._save(state, step)
+                        return Outcome(step, None, interruption.name)
+                    end = self.schedule.next_pause(step)
+                    state, metrics = self.programs.chunk(
+                        state, self.schedule.batches(step, end), end - step
+                    )
+                    self._check_loss(step, metrics["loss"])
+                    for name, values in metrics.items():
+                        self._seen[name].extend(values.tolist())
+                    progress.advance(end - step, *(float(v.mean()) for v in metrics.values()))
+                    step = end
+                    if self.schedule.evaluates(step):
+                        last = self._evaluate(state, step, progress)
+                    if self.schedule.saves(step):
+                        self._save(state, step)
+            finally:
+                progress.close()
+            return self._finish(state, step, last)
+
+    def _start(self) -> tuple[train.State, int]:
+        step = self.checkpoints.latest()
+        if step is None:
+            if self.first:
+                self.folder.cut_metrics(-1)
+            return self.programs.init(), 0
+        state, configuration, position = self.checkpoints.restore(self.programs.like, step)
+        if configuration != self.configuration:
+            raise CommandError(
+                f"the checkpoint of step {step} in {self.checkpoints.path} belongs to another"
+                f" run: {difference(configuration, self.configuration)}."
+                " Start a new run in another folder."
+            )
+        if self.first:
+            for line in self.folder.cut_metrics(step):
+                self._note_target(line)
+        self._seen = {name: list(position["seen"][name]) for name in self._seen}
+        self._clock_start -= position["seconds"]
+        return state, step
+
+    def _check_loss(self, step: int, losses: np.ndarray) -> None:
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if bad.size:
+            self._diverged(step + int(bad[0]) + 1, f"the loss became {losses[bad[0]]}")
+
+    def _diverged(self, step: int, what: str) -> None:
+        kept = self.checkpoints.latest()
+        good = "No checkpoint had been written." if kept is None else (
+            f"The last good checkpoint, of step {kept}, is in {self.checkpoints.path}."
+        )  # fmt: skip
+        raise CommandError(
+            f"{what} at step {step}, in epoch {self.schedule.epoch(step)}: lower"
+            f" --learning-rate (now {self.configuration.learning_rate:g}). {good}"
+        )
+
+    def _evaluate(self, state: train.State, step: int, progress: Progress) -> dict[str, Any]:
+        validation = self.programs.evaluate(state, "validation")
+        test = self.programs.evaluate(state, "test")
+        seen, self._seen = self._seen, {name: [] for name in self._seen}
+        line = {
+            "step": step,
+            "epoch": self.schedule.epoch(step),
+            "train_loss": math.fsum(seen["loss"]) / len(seen["loss"]),
+            "train_accuracy": math.fsum(seen["accuracy"]) / len(seen["accuracy"]),
+            "validation_loss": validation["loss"],
+            "validation_accuracy": validation["accuracy"],
+            "test_loss": test["loss"],
+            "test_accuracy": test["accuracy"],
+            "time": {"seconds": round(self.seconds(), 3)},
+        }
+        self._note_target(line)
+        if self.first:
+            self.folder.append_metrics(line)
+            epochs = -(-self.schedule.steps // self.schedule.steps_per_epoch)
+            progress.say(
+                f"epoch {line['epoch']}/{epochs}  step {step}  train loss"
+                f" {line['train_loss']:.4f}  validation accuracy"
+                f" {line['validation_accuracy']:.4f}  {line['time']['seconds']:.1f} s"
+            )
+        return line
+
+    def _note_target(self, line: dict[str, Any]) -> None:
+        if self.to_target is None and line["test_accuracy"] >= TARGET:
+            self.to_target = line["time"]["seconds"]
+
+    def _save(self, state: train.State, step: int) -> None:
+        for leaf in jax.tree.leaves(state.params):
+            if not np.isfinite(np.asarray(leaf)).all():
+                self._diverged(step, "a parameter became infinite or NaN")
+        position = {
+            "step": step,
+            "epoch": step // self.schedule.steps_per_epoch,
+            "position": self.schedule.position(step),
+            "seen": self._seen,
+            "seconds": self.seconds(),
+        }
+        self.checkpoints.save(state, self.configuration, position)
+
+    def _finish(self, state: train.State, step: int, last: dict[str, Any] | None) -> Outcome:
+        test = (
+            {"loss": last["test_loss"], "accuracy": last["test_accuracy"]}
+            if last is not None
+            else self.programs.evaluate(state, "test")
+        )
+        if self.first:
+            self.folder.append_metrics(
+                {
+                    "step": step,
+                    "final": True,
+                    "test_loss": test["loss"],
+                    "test_accuracy": test["accuracy"],
+                    "time": {
+                        "seconds": round(self.seconds(), 3),
+                        "to_99_percent": self.to_target,
+                        "compilation_cache": self.cache_state,
+                    },
+                }
+            )
+        return Outcome(step, test["accuracy"], None)

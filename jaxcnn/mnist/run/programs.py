@@ -1,0 +1,170 @@
+"""The programs of a run: what its configuration says, compiled over its data and devices."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import jaxcnn
+from jaxcnn import reference
+
+from .. import model, step
+from ..data.sources import Dataset
+from ..machine import distributed
+from ..recipe import RECIPES
+from .configuration import Configuration
+from .schedule import Schedule
+
+LAYERS = {"jaxcnn": jaxcnn, "reference": reference}
+# Steps between two looks at the loss, the signals and the bar: under a second or two on a CPU.
+CHUNK = {"post": 50, "wide": 10}
+EVALUATION_BATCH = 500
+
+
+def new_state(configuration: Configuration, seed: jax.Array | int | None = None) -> step.State:
+    """The state before the first step of a run: a pure function of its configuration.
+
+    Jitted, it is to be given the seed as an argument: XLA folds the random numbers of a constant
+    one while it compiles, which takes seconds.
+    """
+    recipe = RECIPES[configuration.recipe]
+    key = jax.random.key(configuration.seed if seed is None else seed)
+    init_key, step_key = jax.random.split(key)
+    dtype = jnp.float64 if configuration.float64 else jnp.float32
+    params = model.init(init_key, configuration.model, scheme=recipe.scheme, dtype=dtype)
+    average = recipe.average_decay is not None
+    return step.init_state(params, _optimizer(configuration), step_key, average=average)
+
+
+def new_step(configuration: Configuration) -> step.Step:
+    """The pure training step of a run."""
+    recipe = RECIPES[configuration.recipe]
+    return step.make_step(
+        _optimizer(configuration),
+        layers=LAYERS[configuration.layers],
+        augment=recipe.augment,
+        label_smoothing=recipe.label_smoothing,
+        average_decay=recipe.average_decay,
+        ties=recipe.ties,
+    )
+
+
+def _optimizer(configuration: Configuration) -> optax.GradientTransformation:
+    c = configuration
+    return RECIPES[c.recipe].optimizer(c.learning_rate, c.steps, c.batch_size)
+
+
+def new_schedule(
+    configuration: Configuration, dataset: Dataset, save_every: int | None = None
+) -> Schedule:
+    """The places of a run."""
+    recipe = RECIPES[configuration.recipe]
+    return Schedule(
+        examples=len(dataset.train_labels),
+        batch_size=configuration.batch_size,
+        steps=configuration.steps,
+        seed=configuration.seed,
+        chunk=CHUNK[configuration.model],
+        shuffle_once=recipe.shuffle_once,
+        evaluate_every=recipe.evaluate_every,
+        save_every=save_every,
+    )
+
+
+class Programs:
+    """The compiled programs of a run over the data on its devices: a chunk of steps, and logits.
+
+    The three splits lie one after the other in one array, so both programs read the same.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        dataset: Dataset,
+        schedule: Schedule,
+        mesh: Mesh,
+    ):
+        """Put the data on the devices, and compile."""
+        self.mesh = mesh
+        splits = {
+            "train": (dataset.train_images, dataset.train_labels),
+            "validation": (dataset.validation_images, dataset.validation_labels),
+            "test": (dataset.test_images, dataset.test_labels),
+        }
+        self.labels_of = {name: labels for name, (_, labels) in splits.items()}
+        starts = np.cumsum([0, *(len(labels) for _, labels in splits.values())])
+        self._start_of = dict(zip(splits, starts, strict=False))
+        images = np.concatenate([images for images, _ in splits.values()])
+        labels = np.concatenate([labels for _, labels in splits.values()])
+        self.images = distributed.replicate(images, mesh)
+        self.labels = distributed.replicate(labels, mesh)
+
+        whole = NamedSharding(mesh, PartitionSpec())
+        self.like = distributed.like(jax.eval_shape(lambda: new_state(configuration)), mesh)
+        batch = -(-EVALUATION_BATCH // mesh.size) * mesh.size
+        most = max(len(self.labels_of["validation"]), len(self.labels_of["test"]))
+        self._evaluation_shape = (-(-most // batch), batch)
+        order, evaluation = (
+            jax.ShapeDtypeStruct(
+                shape, np.int32, sharding=NamedSharding(mesh, PartitionSpec(None, "data"))
+            )
+            for shape in ((schedule.chunk, schedule.batch_size), self._evaluation_shape)
+        )
+        count = jax.ShapeDtypeStruct((), np.int32, sharding=whole)
+        chunk = jax.jit(
+            step.make_chunk(new_step(configuration)), donate_argnums=0, out_shardings=whole
+        ).lower(self.like, self.images, self.labels, order, count)
+        params = step.final_params(self.like)
+        logits = jax.jit(
+            step.make_logits(layers=LAYERS[configuration.layers]), out_shardings=whole
+        ).lower(params, self.images, evaluation, count)
+        self._seed = np.uint32(configuration.seed)
+        init = jax.jit(lambda seed: new_state(configuration, seed), out_shardings=whole).lower(
+            jax.ShapeDtypeStruct((), np.uint32, sharding=whole)
+        )
+        # XLA lets go of the interpreter while it compiles.
+        with ThreadPoolExecutor() as pool:
+            compiled = [pool.submit(program.compile) for program in (chunk, logits, init)]
+            self._chunk, self._logits, self._init = (future.result() for future in compiled)
+
+    def init(self) -> step.State:
+        """The state before the first step, on the devices."""
+        return self._init(distributed.replicate(self._seed, self.mesh))
+
+    def chunk(
+        self, state: step.State, batches: np.ndarray, count: int
+    ) -> tuple[step.State, dict[str, np.ndarray]]:
+        """Make `count` steps. The state that is passed in is given away."""
+        order = distributed.shard_batches(batches, self.mesh)
+        count_ = distributed.replicate(np.int32(count), self.mesh)
+        state, metrics = self._chunk(state, self.images, self.labels, order, count_)
+        return state, {name: np.asarray(values)[:count] for name, values in metrics.items()}
+
+    def logits(self, params: Any, split: str) -> np.ndarray:
+        """The logits `[N, 10]` of a split's examples, in their order."""
+        n = len(self.labels_of[split])
+        batches, batch = self._evaluation_shape
+        order = np.zeros(self._evaluation_shape, np.int32)
+        rows = -(-n // batch)
+        outputs = []
+        # Only the training split is longer than the program's shape.
+        for first in range(0, rows, batches):
+            numbers = np.arange(first * batch, min(n, (first + batches) * batch))
+            order.ravel()[: len(numbers)] = numbers + self._start_of[split]
+            count = distributed.replicate(np.int32(-(-len(numbers) // batch)), self.mesh)
+            sharded = distributed.shard_batches(order, self.mesh)
+            out = np.asarray(self._logits(params, self.images, sharded, count))
+            outputs.append(out.reshape(-1, out.shape[-1])[: len(numbers)])
+        return np.concatenate(outputs)
+
+    def evaluate(self, state: step.State, split: str) -> dict[str, float]:
+        """Mean cross entropy and accuracy over a split."""
+        z = self.logits(step.final_params(state), split).astype(np.float64)
+        labels = self.labels_of[split].astype(np.int64)
+        z -= z.max(axis=-1, keepdims=True)
+        losses = np.log(np.exp(z).sum(axis=-1)) - z[np.arange(len(labels)), labels]
+        return {"loss": float(losses.mean()), "accuracy": float((z.argmax(-1) == labels).mean())}

@@ -1,0 +1,308 @@
+"""`jaxcnn train` on the bundled digits: what it writes, how it resumes, how it fails."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.cli.dispatch import main
+from tests import processes
+
+fcntl = pytest.importorskip("fcntl")
+
+# Three steps an epoch: enough to have a middle.
+FLAGS = ("--dataset", "digits", "--epochs", "2", "--batch-size", "400", "--devices", "1",
+         "--no-compilation-cache")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _as_a_user_has_it():
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two epochs, to be copied and never changed."""
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        assert main(["train", *FLAGS, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of the finished run."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def train(*words: object) -> int:
+    return main(["train", *FLAGS, *map(str, words)])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def refused(capsys, *words: object) -> str:
+    """The one line that a run which ends with status 2 leaves on the standard error stream."""
+    capsys.readouterr()
+    assert train(*words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    errors = [line for line in lines if line.startswith("jaxcnn: error: ")]
+    assert len(errors) == 1, lines
+    assert not any("Traceback" in line for line in lines)
+    return errors[0]
+
+
+def test_a_run_leaves_its_configuration_metrics_and_checkpoints(finished):
+    record = json.loads((finished / "config.json").read_text())
+    assert record["configuration"] == {
+        "dataset": "digits", "model": "post", "recipe": "fast", "layers": "jaxcnn", "steps": 6,
+        "batch_size": 400, "learning_rate": record["configuration"]["learning_rate"], "seed": 0,
+        "float64": False,
+    }  # fmt: skip
+    assert record["versions"]["jax"] == jax.__version__
+    assert record["devices"]["platform"] == "cpu"
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in record["data"].values())
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line.get("final", False)) for line in lines] == [
+        (3, False), (6, False), (6, True),
+    ]  # fmt: skip
+    assert lines[-1]["test_accuracy"] == lines[1]["test_accuracy"]
+    assert lines[0]["train_loss"] > lines[1]["train_loss"] > 0
+    assert lines[-1]["time"]["compilation_cache"] == "off"
+    assert processes.checkpoint_steps(finished) == [3, 6]
+
+
+def test_last_line_is_the_test_accuracy_and_a_finished_run_resumes_to_it(folder, capsys):
+    before = contents(folder)
+    assert train("--out", folder, "--resume") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    accuracy = json.loads(before["metrics.jsonl"].splitlines()[-1])["test_accuracy"]
+    assert last == f"test accuracy {accuracy:.4f}"
+    after = contents(folder)
+    assert {n: b for n, b in after.items() if n != "metrics.jsonl"} == {
+        n: b for n, b in before.items() if n != "metrics.jsonl"
+    }
+
+
+def test_resuming_from_the_middle_ends_as_the_whole_run(finished, folder):
+    shutil.rmtree(folder / "checkpoints" / "6")
+    # What a kill leaves: metrics past the checkpoint, the last line cut short.
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"step": 9, "trai')
+    assert train("--out", folder, "--resume") == 0
+    assert processes.final_digest(folder) == processes.final_digest(finished)
+    assert processes.metrics_without_times(folder) == processes.metrics_without_times(finished)
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "no checkpoint"])
+def test_resuming_where_no_checkpoint_was_reached_begins_the_run(left, finished, folder):
+    if left == "no checkpoint":
+        shutil.rmtree(folder / "checkpoints")
+    else:
+        shutil.rmtree(folder)
+        if left == "an empty folder":
+            folder.mkdir()
+    assert train("--out", folder, "--resume") == 0
+    assert processes.final_digest(folder) == processes.final_digest(finished)
+    assert processes.metrics_without_times(folder) == processes.metrics_without_times(finished)
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(folder, capsys):
+    before = contents(folder)
+    message = refused(capsys, "--out", folder)
+    assert str(folder) in message
+    assert "--resume" in message
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--seed", 3), ("--seed 3", "seed is 0")),
+        (("--recipe", "best"), ("--recipe best", "recipe is fast")),
+        (("--model", "wide"), ("--model wide", "model is post")),
+        (("--learning-rate", 0.5), ("--learning-rate 0.5", "learning rate is")),
+        (("--steps", 5), ("--steps 5", "steps is 6")),
+    ],
+)
+def test_flags_that_do_not_match_the_run_are_refused(flags, named, folder, capsys):
+    before = contents(folder)
+    message = refused(capsys, "--out", folder, "--resume", *flags)
+    assert all(words in message for words in named), message
+    assert contents(folder) == before
+
+
+def test_resume_takes_what_is_left_out_from_the_run(folder, capsys):
+    shutil.rmtree(folder / "checkpoints" / "6")
+    record = json.loads((folder / "config.json").read_text())
+    words = ["train", "--out", str(folder), "--resume", "--devices", "1"]
+    assert main([*words, "--no-compilation-cache"]) == 0
+    assert f"{record['configuration']['steps']} steps of 400" in capsys.readouterr().out
+
+
+def _largest(step: Path) -> Path:
+    return max((p for p in step.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def _flip(step: Path) -> None:
+    path = _largest(step)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 0x10
+    path.write_bytes(damaged)
+
+
+def _truncate(step: Path) -> None:
+    path = _largest(step)
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def _lose_note(step: Path) -> None:
+    shutil.rmtree(step / "note")
+
+
+def _garble_note(step: Path) -> None:
+    (step / "note" / "metadata").write_text("{not json")
+
+
+def _make_foreign(step: Path) -> None:
+    path = step / "note" / "metadata"
+    note = json.loads(path.read_text())
+    note["configuration"]["model"] = "wide"
+    path.write_text(json.dumps(note))
+
+
+@pytest.mark.parametrize("damage", [_flip, _truncate, _lose_note, _garble_note, _make_foreign])
+def test_a_damaged_or_foreign_checkpoint_is_named_and_kept(damage, folder, capsys):
+    step = folder / "checkpoints" / "6"
+    damage(step)
+    before = contents(folder)
+    message = refused(capsys, "--out", folder, "--resume")
+    assert "checkpoint" in message
+    assert "6" in message
+    assert contents(folder) == before
+    # What the message advises works: without it the run goes on from the one before.
+    if damage is _flip:
+        assert "step 3" in message
+        shutil.rmtree(step)
+        assert train("--out", folder, "--resume") == 0
+
+
+def test_config_json_that_is_damaged_is_named(folder, capsys):
+    (folder / "config.json").write_text('{"configuration": {"seed": 0}}')
+    assert "config.json" in refused(capsys, "--out", folder, "--resume")
+
+
+def test_other_data_than_the_runs_is_refused(folder, capsys):
+    path = folder / "config.json"
+    record = json.loads(path.read_text())
+    record["data"] = dict.fromkeys(record["data"], "0" * 64)
+    path.write_text(json.dumps(record))
+    assert "digests" in refused(capsys, "--out", folder, "--resume")
+
+
+def test_a_folder_of_other_things_is_not_resumed(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("x")
+    assert "thesis.tex" in refused(capsys, "--out", tmp_path, "--resume")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_in_use_is_not_shared(folder, capsys):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert "in use" in refused(capsys, "--out", folder, "--resume")
+    finally:
+        os.close(descriptor)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert str(file / "run") in refused(capsys, "--out", file / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, capsys):
+    out = tmp_path / "run"
+    message = refused(capsys, "--out", out, "--learning-rate", 1e30, "--checkpoint-every", 1)
+    step = int(re.search(r"at step (\d+)", message)[1])  # pyright: ignore[reportOptionalSubscript]
+    assert 1 <= step <= 3
+    assert "--learning-rate" in message
+    # What was saved before is good.
+    for kept in processes.checkpoint_steps(out):
+        assert kept < step
+        assert f"step {kept}" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--epochs", 0), "--epochs 0"),
+        (("--batch-size", 1201), "1200 examples"),
+        (("--learning-rate", "nan"), "--learning-rate"),
+        (("--seed", -1), "--seed -1"),
+        (("--devices", 9), "--devices 9"),
+        (("--devices", 3), "399 or 402"),
+        (("--resume",), "--out"),
+        (("--coordinator", "localhost:1"), "--processes, --process-id"),
+        (("--data-dir", "/nowhere"), "--data-dir"),
+    ],
+)
+def test_flags_that_make_no_sense_are_named(flags, named, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert named in refused(capsys, *flags)
+    assert not list(tmp_path.iterdir())
+
+
+def test_default_folders_are_fresh(tmp_path, monkeypatch):
+    from jaxcnn.mnist.run import folder as run_folder
+    from jaxcnn.mnist.run.configuration import Configuration
+
+    monkeypatch.chdir(tmp_path)
+    c = Configuration("digits", "post", "fast", "jaxcnn", 6, 400, 1e-3, 0)
+    names = set()
+    for _ in range(3):
+        name = run_folder.new_name(c)
+        name.mkdir(parents=True)
+        names.add(name)
+    assert len(names) == 3
+    assert all(name.parent == Path("runs") for name in names)
+
+
+def test_evaluate_agrees_with_the_run(finished, capsys):
+    last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
+    assert main(["evaluate", str(finished), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["accuracy"] == last["test_accuracy"]
+    np.testing.assert_allclose(record["loss"], last["test_loss"], rtol=1e-5)
+    assert main(["evaluate", str(finished)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-1] == f"test accuracy {last['test_accuracy']:.4f}"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "visualize"])
+def test_what_is_no_run_is_named(command, tmp_path, capsys):
+    words = [command, str(tmp_path)] + (["x.png"] if command == "predict" else [])
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path) in error
+    assert "Traceback" not in error
