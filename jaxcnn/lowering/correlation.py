@@ -15,6 +15,8 @@ static shapes alone, and used where the function is lowered for CPU; on every ot
 where mesh axes are explicit, XLA gets the plain convolution.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -36,9 +38,9 @@ def correlate(
 ) -> jax.Array:
     """The correlation of x with w over `window`, `[N, S'.., O]`; `form` forces one by name."""
     x, w = _common(x, w)
-    if not x.size:
-        shape = window.output_shape(x.shape[1:-1], w.shape[:-2])
-        return jnp.zeros((x.shape[0], *shape, w.shape[-1]), dtype or x.dtype)
+    shape = (x.shape[0], *window.output_shape(x.shape[1:-1], w.shape[:-2]), w.shape[-1])
+    if not (x.size and math.prod(shape)):
+        return jnp.zeros(shape, dtype or x.dtype)
 
     def plain(x, w):
         if 1 < groups < x.shape[-1] and explicit_sharding(x) is not None:
@@ -71,9 +73,10 @@ def correlate_over_batch(
 ) -> jax.Array:
     """The correlation of x with g, batch summed, `[K.., C/G, O]`; `form` forces one by name."""
     x, g = _common(x, g)
-    if not x.size:
-        k = window.output_shape(x.shape[1:-1], g.shape[1:-1])
-        return jnp.zeros((*k, x.shape[-1] // groups, g.shape[-1]), x.dtype)
+    k = window.output_shape(x.shape[1:-1], g.shape[1:-1])
+    shape = (*k, x.shape[-1] // groups, g.shape[-1])
+    if not (x.size and math.prod(shape)):
+        return jnp.zeros(shape, x.dtype)
 
     def plain(x, g):
         return forms_of_dw.plain(x, g, window, groups, precision, out_sharding)
