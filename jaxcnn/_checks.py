@@ -102,7 +102,7 @@ def bias(b: jax.Array | None, channels: int) -> None:
 def output(
     m: Sequence[int], n: Sequence[int], k: Sequence[int], window: Window, name: str = "kernel"
 ) -> None:
-    """The output `m` of a window of shape `k` over a spatial input `n` is not empty."""
+    """The output `m` of a kernel, or window, of shape `k` over a spatial input `n` is not empty."""
     if min(m) < 1:
         raise ValueError(
             f"the output would be empty, {tuple(m)}: spatial input {tuple(n)}, {name} {tuple(k)}, "

@@ -227,7 +227,7 @@ def _taps(
     n = x.shape[x.ndim - 1 - axes : -1]
     window = Window(strides, pairs(padding, n, k, strides, dilation), (1,) * axes, dilation)
     taps = Taps(window, k, n)
-    _checks.output(taps.m, n, k, window, "window")
+    _checks.output(taps.m, n, k, window, "window_shape")
     _checks.seen(taps.real(), n, k, window)
     return taps
 
