@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from . import forms_of_dw, forms_of_y, onednn, plain
-from .correlation import Correlation, Problem, Target
+from .correlation import Correlation, Problem
 from .tile import tile
 
 # A tap more is a pass more over the whole array.
@@ -185,11 +185,11 @@ def choose(p: Problem) -> Form:
     return next(form for form in forms if form.fits(p))
 
 
-def run(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation, target: Target) -> jax.Array:
-    """The correlation by the form that is chosen for `target`, with its bias and activation."""
-    form = choose(Problem(c, x.shape, w.shape, x.dtype, target))
-    inner = c.linear() if c.form != form.name else c.with_(activation=None, form=None)
+def run(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation, form: Form) -> jax.Array:
+    """The correlation by this form, with its bias and its activation."""
     if form.name == "onednn":
         return onednn.run(x, w, *b, c=c)
+    # Inside a form that was forced, the nested choices are free.
+    inner = c.with_(activation=None, form=None if c.form == form.name else c.form)
     y = form.run(x, w, inner)
     return plain.finished(y.astype(c.dtype or x.dtype), *b, activation=c.activation)

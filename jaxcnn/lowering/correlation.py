@@ -66,13 +66,13 @@ class Target:
     """What a program is compiled for.
 
     Attributes:
-        platform: "cpu", "cuda", "tpu"...
+        platform: "cpu", or None for any other.
         one_device: whether the program sees one device: it has no other, or all mesh axes are
             manual. Else XLA partitions it.
         export: whether it is compiled to be kept, and so must not depend on this machine.
     """
 
-    platform: str
+    platform: str | None
     one_device: bool = True
     export: bool = False
 

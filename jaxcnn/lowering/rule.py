@@ -11,7 +11,7 @@ from jax.sharding import ManualAxisType
 
 from .._window import Window
 from . import choice
-from .correlation import Activation, Correlation, Target
+from .correlation import Activation, Correlation, Problem, Target
 from .primitive import bind, correlation_p
 
 _forced: str | None = None
@@ -72,21 +72,24 @@ _LOCAL = {"manual_axis_type": ManualAxisType()}
 
 
 def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
-    context = ctx.module_context
-    axes = context.axis_context
-    devices = getattr(axes, "num_devices", None)
-    mesh = getattr(axes, "mesh", None)
-    if mesh is not None:
-        one = mesh.size == 1 or set(axes.manual_axes) == set(mesh.axis_names)
-    else:
-        one = devices in (None, 1)
-    target = Target(platform or "other", one, context.lowering_parameters.for_export)
-    avals = [v.update(**_LOCAL) for v in ctx.avals_in]
-    out = [v.update(**_LOCAL) for v in ctx.avals_out]
-    inside = functools.partial(choice.run, c=c, target=target)
-    return mlir.lower_fun(inside, multiple_results=False)(
-        ctx.replace(avals_in=avals, avals_out=out), *operands
+    x, w, *_ = ctx.avals_in
+    # Chosen here, while nothing is traced: the first choice of a process tries the engine out.
+    form = choice.choose(Problem(c, x.shape, w.shape, x.dtype, _target(ctx, platform)))
+    local = ctx.replace(
+        avals_in=[v.update(**_LOCAL) for v in ctx.avals_in],
+        avals_out=[v.update(**_LOCAL) for v in ctx.avals_out],
     )
+    run = functools.partial(choice.run, c=c, form=form)
+    return mlir.lower_fun(run, multiple_results=False)(local, *operands)
+
+
+def _target(ctx, platform: str | None) -> Target:
+    axes = ctx.module_context.axis_context
+    if hasattr(axes, "mesh"):  # inside shard_map
+        one = axes.mesh.size == 1 or set(axes.manual_axes) == set(axes.mesh.axis_names)
+    else:
+        one = axes.num_devices == 1
+    return Target(platform, one, ctx.module_context.lowering_parameters.for_export)
 
 
 mlir.register_lowering(correlation_p, _lower)
