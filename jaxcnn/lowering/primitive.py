@@ -28,7 +28,7 @@ def bind(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation) -> jax.Array
     wide = max(x.dtype, w.dtype, key=lambda d: d.itemsize)
     x, w = x.astype(wide), w.astype(wide)
     shape, dtype = c.output_shape(x.shape, w.shape), c.dtype or x.dtype
-    if not (x.size and w.size):
+    if not (x.size and w.size) or 0 in shape:
         empty = jnp.zeros(shape, dtype)
         return plain.finished(empty, *b, activation=c.activation)
     if c.sharding is not None or explicit_sharding(x) is not None:
