@@ -215,14 +215,14 @@ class Train:
         record: dict[str, Any],
     ) -> "RunFolder":
         """The run's folder, ready to be written to by this run alone."""
-        from ..mnist.run import folder as run_folder
+        from ..mnist.run.folder import RunFolder, new_name, warn_of_changes
 
         resumed = folder is not None
 
         def take() -> str:
             nonlocal folder
             if folder is None:
-                folder = run_folder.RunFolder(self.out or run_folder.new_name(configuration))
+                folder = RunFolder(self.out or new_name(configuration))
             (folder.reopen if resumed else folder.create)()
             if record:
                 if record.get("data") != dict(dataset.digests):
@@ -230,7 +230,7 @@ class Train:
                         f"the data is not what the run in {folder.path} was trained on: the"
                         " digests in its config.json are others."
                     )
-                run_folder.warn_of_changes(record)
+                warn_of_changes(record)
             else:
                 folder.write_config(configuration, dataset.digests)
             return str(folder.path)
@@ -241,7 +241,7 @@ class Train:
             if folder is not None:
                 folder.close()
             raise
-        return folder or run_folder.RunFolder(path)
+        return folder or RunFolder(path)
 
 
 def _on_first(function: Callable[[], Any]) -> Any:

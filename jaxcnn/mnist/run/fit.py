@@ -11,10 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..._errors import CommandError
-from .. import step as train
 from ..data.sources import Dataset
 from ..machine import distributed
 from ..machine.interruption import Interruption
+from ..step import State
 from .checkpoint import Checkpoints
 from .configuration import Configuration, difference
 from .folder import RunFolder
@@ -111,7 +111,7 @@ class Run:
                 progress.close()
             return self._finish(state, step, last)
 
-    def _start(self) -> tuple[train.State, int]:
+    def _start(self) -> tuple[State, int]:
         step = self.checkpoints.latest()
         if step is None:
             if self.first:
@@ -146,7 +146,7 @@ class Run:
             f" --learning-rate (now {self.configuration.learning_rate:g}). {good}"
         )
 
-    def _evaluate(self, state: train.State, step: int, progress: Progress) -> dict[str, Any]:
+    def _evaluate(self, state: State, step: int, progress: Progress) -> dict[str, Any]:
         validation = self.programs.evaluate(state, "validation")
         test = self.programs.evaluate(state, "test")
         seen, self._seen = self._seen, {name: [] for name in self._seen}
@@ -176,7 +176,7 @@ class Run:
         if self.to_target is None and line["test_accuracy"] >= TARGET:
             self.to_target = line["time"]["seconds"]
 
-    def _save(self, state: train.State, step: int) -> None:
+    def _save(self, state: State, step: int) -> None:
         for leaf in jax.tree.leaves(state.params):
             if not np.isfinite(np.asarray(leaf)).all():
                 self._diverged(step, "a parameter became infinite or NaN")
@@ -189,7 +189,7 @@ class Run:
         }
         self.checkpoints.save(state, self.configuration, position)
 
-    def _finish(self, state: train.State, step: int, last: dict[str, Any] | None) -> Outcome:
+    def _finish(self, state: State, step: int, last: dict[str, Any] | None) -> Outcome:
         test = (
             {"loss": last["test_loss"], "accuracy": last["test_accuracy"]}
             if last is not None
