@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .._extras import missing
 from . import table
 
 
@@ -161,7 +162,13 @@ class Comparison:
 
         Raises:
             KeyError: there is no leaf of that path.
+            ImportError: Matplotlib is not installed; names the extra.
         """
         from .picture import picture
 
-        return picture(self.leaves if path is None else (self[path],), self.name)
+        try:
+            return picture(self.leaves if path is None else (self[path],), self.name)
+        except ModuleNotFoundError as error:
+            if (message := missing(error, "plot()")) is None:
+                raise
+            raise ImportError(message) from None
