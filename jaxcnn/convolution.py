@@ -29,7 +29,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from ._cotangent import cotangent, explicit_sharding
 from ._window import Padding, Window, ints, pairs, transposed_pairs
-from .lowering.correlation import correlate, correlate_over_batch, sum_over_places
+from .lowering import correlate, correlate_over_batch
 
 
 class _Setting(NamedTuple):
@@ -62,7 +62,7 @@ def _convolve_bwd(s: _Setting, residuals, g):
     dw = correlate_over_batch(
         x, g, s.window.of_dw(n, k), s.groups, s.precision, explicit_sharding(w)
     )
-    db = None if b is None else cotangent(sum_over_places(g), b)
+    db = None if b is None else cotangent(jnp.sum(g, tuple(range(g.ndim - 1))), b)
     return cotangent(dx, x), cotangent(dw, w), db
 
 

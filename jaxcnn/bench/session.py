@@ -10,7 +10,7 @@ import jax
 import jaxcnn
 from jaxcnn import reference
 
-from . import forms, machine, report, rows, scaling, steps
+from . import machine, report, rows, scaling, steps
 from .cases import Case
 from .layers import layer_programs
 from .options import Options
@@ -21,8 +21,6 @@ class Session:
     """The machine, its rate, and the options."""
 
     def __init__(self, options: Options):
-        if options.form is not None:
-            forms.force(options.form)
         self.options = options
         self.torch = _torch(options)
         self.peak = machine.matrix_product_rate()

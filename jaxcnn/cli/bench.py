@@ -3,6 +3,7 @@
 Nothing heavy is imported before it runs; what it runs is in `jaxcnn.bench`.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from .._errors import CommandError
@@ -28,13 +29,19 @@ class Bench(Options):
             print("\n".join([f"step/{n}" for n in steps] + [case.name for case in layers]))
             return 0
         self._check()
+        from .. import lowering
         from ..bench.session import Session
 
-        session = Session(self)
-        return session.scale(steps) if self.scaling else session.compare(steps, layers)
+        with nullcontext() if self.form is None else lowering.using(self.form):
+            session = Session(self)
+            return session.scale(steps) if self.scaling else session.compare(steps, layers)
 
     def _check(self) -> None:
         # Before minutes of measuring, not after.
+        from ..lowering.choice import NAMES
+
+        if self.form is not None and self.form not in NAMES:
+            raise CommandError(f"--form {self.form}: the forms are {', '.join(sorted(NAMES))}.")
         if self.repeats < 1:
             raise CommandError(f"--repeats {self.repeats}: it must be 1 or more.")
         if not self.seconds > 0:

@@ -15,7 +15,7 @@ import jaxcnn
 from jaxcnn import reference
 from jaxcnn._errors import CommandError
 from jaxcnn.bench import cases as table
-from jaxcnn.bench import forms, report, rows, scaling, steps, timing
+from jaxcnn.bench import report, rows, scaling, steps, timing
 from jaxcnn.bench.cases import CASES, Case, matches
 from jaxcnn.bench.layers import layer_programs
 from jaxcnn.bench.program import Program, compiled, difference
@@ -364,31 +364,6 @@ def test_bad_options_are_refused_before_measuring(options, message, tmp_path):
 
 
 # Forms.
-
-
-def test_form_forces_what_has_a_form_of_that_name(monkeypatch):
-    import importlib
-
-    rules = importlib.import_module("jaxcnn.convolution")
-    seen = []
-
-    def spy(name):
-        def correlate(*operands, form=None, **options):
-            seen.append((name, form))
-            return original[name](*operands, form=form, **options)
-
-        return correlate
-
-    original = {name: getattr(forms.correlation, name) for name in ("correlate", _DW)}
-    for name in original:
-        monkeypatch.setattr(forms.correlation, name, spy(name))
-        monkeypatch.setattr(rules, name, getattr(forms.correlation, name))
-    forms.force("exchanged")  # a form of dw alone
-    layer_programs(TINY[0], jaxcnn)
-    assert set(seen) == {("correlate", None), (_DW, "exchanged")}
-
-
-_DW = "correlate_over_batch"
 
 
 # PyTorch.
