@@ -119,7 +119,7 @@ def split(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 
 
 def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """`dw`, flipped and with its channels exchanged, is that of g over x, strided by x's dilation."""
+    """`dw`, flipped and its channels exchanged, is that of g over x, strided by x's dilation."""
     n, m, d = x.shape[1:-1], g.shape[1:-1], c.window.lhs_dilation
     k, ones = c.window.output_shape(n, m), (1,) * len(d)
     pads = []

@@ -120,7 +120,7 @@ def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict:
 
 
 def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """dw by the forward convolution: the batch is the channel that is summed.
+    """`dw` by the forward convolution: the batch is the channel that is summed.
 
     The channels of x are one more spatial axis, over which the kernel has one tap.
     """
@@ -147,7 +147,7 @@ def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 
 @functools.cache
 def available(dtype: str) -> bool:
-    """Whether the engine is there for operands of this dtype: a proven one, which computes right."""
+    """Whether a proven engine is there for operands of this dtype, and computes right."""
     if os.environ.get("JAXCNN_ONEDNN") == "0" or jaxlib.__version__ not in PROVEN:
         return False
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):

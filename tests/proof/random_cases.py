@@ -195,7 +195,7 @@ def check(arguments: argparse.Namespace) -> None:
             continue
         automatic = jaxcnn if arguments.alone else reference
         try:
-            failed = checks.failures(checks.gather(case, automatic=automatic))
+            failed = checks.failures(checks.run(case, automatic=automatic))
         except Exception as error:  # counted, not fatal: the draw goes on
             failed = {"raised": f"{type(error).__name__}: {error}"}
         line = {"number": number, "layer": case.layer, "case": repr(case), "failed": failed}
