@@ -133,23 +133,25 @@ def _batch(operands, axes, *, c: Correlation):
         (bias,), (b_axis,) = b, b_axes
         y = y if axis is None else jnp.moveaxis(y, axis, 0)
         bias = bias[None] if b_axis is None else jnp.moveaxis(bias, b_axis, 0)
-        bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - (axis is not None) - 1), -1)
+        ones = (1,) * (y.ndim - (axis is not None) - 1)
+        bias = bias.reshape(bias.shape[0], *ones, bias.shape[-1])
         return plain.activated(y + bias.astype(y.dtype), c.activation), 0
     if x_axis is not None and w_axis is not None:
         return _batch_both(jnp.moveaxis(x, x_axis, 0), jnp.moveaxis(w, w_axis, 0), c), 0
     if x_axis is not None and not c.over_batch:
         x = jnp.moveaxis(x, x_axis, 0)
-        y = bind(x.reshape(-1, *x.shape[2:]), w, *b, c=c)
+        y = bind(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), w, *b, c=c)
         return y.reshape(*x.shape[:2], *y.shape[1:]), 0
     if x_axis is not None:
         size = x.shape[x_axis]
         y = bind(_onto_channels(x, x_axis, c.groups), w, c=c)
-        return y.reshape(*y.shape[:-2], size, -1, y.shape[-1]), y.ndim - 2
+        *lead, channels, o = y.shape
+        return y.reshape(*lead, size, channels // size, o), y.ndim - 2
     size = w.shape[w_axis]
     y = bind(x, _onto_channels(w, w_axis, c.groups), c=c)
-    y = y.reshape(*y.shape[:-1], c.groups, size, -1)
-    y = jnp.moveaxis(y, -2, 0)
-    return y.reshape(*y.shape[:-2], -1), 0
+    *lead, channels = y.shape
+    y = y.reshape(*lead, c.groups, size, channels // (c.groups * size))
+    return jnp.moveaxis(y, -2, 0).reshape(size, *lead, channels // size), 0
 
 
 def _onto_channels(x, axis: int, groups: int):
