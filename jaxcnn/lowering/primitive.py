@@ -142,11 +142,14 @@ def _batch(operands, axes, *, c: Correlation):
     x_axis, w_axis, *b_axes = axes
     if b and (w_axis is not None or b_axes[0] is not None):
         # Bias and activation act on y alone, after the sum.
-        y, axis = _batch((x, w), (x_axis, w_axis), c=c.linear())
+        if x_axis is None and w_axis is None:
+            y = correlate(x, w, c.linear())[None]
+        else:
+            y, axis = _batch((x, w), (x_axis, w_axis), c=c.linear())
+            y = jnp.moveaxis(y, axis, 0)
         (bias,), (b_axis,) = b, b_axes
-        y = y if axis is None else jnp.moveaxis(y, axis, 0)
         bias = bias[None] if b_axis is None else jnp.moveaxis(bias, b_axis, 0)
-        bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - (axis is not None) - 1), -1)
+        bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - 2), -1)
         return plain.activated(y + bias.astype(y.dtype), c.activation), 0
     if x_axis is not None and w_axis is not None:
         return _batch_both(jnp.moveaxis(x, x_axis, 0), jnp.moveaxis(w, w_axis, 0), c), 0
