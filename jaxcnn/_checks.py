@@ -195,3 +195,13 @@ def mask(where: jax.Array, logits: jax.Array) -> None:
             f"where has shape {where.shape}: expected one that broadcasts to that of logits, "
             f"{logits.shape}"
         )
+
+
+def activation(function: str, name: str | None, x: jax.Array) -> None:
+    """The activation is one that the layers have, and x is real where it compares."""
+    if name not in (None, "relu"):
+        raise ValueError(f'activation is {name!r}: {function} expects None or "relu"')
+    if name is not None and not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"activation is {name!r} and x {x.dtype}: relu expects real floating numbers"
+        )

@@ -34,22 +34,27 @@ SUITES = {
         "Conv and not Convert or conv_general",
     ),
     "flax": (
-        ("tests/linen/linen_linear_test.py", "tests/linen/linen_test.py", "tests/nnx/nn/conv_test.py"),
+        (
+            "tests/linen/linen_linear_test.py",
+            "tests/linen/linen_test.py",
+            "tests/nnx/nn/conv_test.py",
+        ),
         "conv or pool",
     ),
     "optax": (("optax/losses/_classification_test.py",), "Entropy or Poly"),
-}  # fmt: skip
+}
 NO_FORWARD_MODE = "can't apply forward-mode differentiation (jvp) to a custom_vjp function"
 
 
 def replace_convolutions() -> None:
     """`lax.conv_general_dilated`, and what of lax is written with it, by this package's rule."""
-    # The package itself calls lax, and has to go on calling the original.
+    # The package itself calls lax, and has to go on calling the original; all of it is loaded now.
+    replacement = jaxcnn.conv_general_dilated
     original = types.SimpleNamespace(**vars(lax))
     for name, module in list(sys.modules.items()):
         if name.startswith("jaxcnn") and vars(module).get("lax") is lax:
             vars(module)["lax"] = original
-    by = {"conv_general_dilated": jaxcnn.conv_general_dilated}
+    by = {"conv_general_dilated": replacement}
     for name, function in vars(original).items():
         if isinstance(function, types.FunctionType) and (
             "conv_general_dilated" in function.__code__.co_names
@@ -62,7 +67,7 @@ def replace_convolutions() -> None:
             )
             again.__kwdefaults__ = function.__kwdefaults__
             setattr(lax, name, again)
-    lax.conv_general_dilated = jaxcnn.conv_general_dilated
+    lax.conv_general_dilated = replacement
 
 
 def replace_pools() -> None:
@@ -70,7 +75,7 @@ def replace_pools() -> None:
     from flax import linen, nnx
 
     for package in (linen, nnx):
-        package.max_pool, package.avg_pool = jaxcnn.max_pool, jaxcnn.avg_pool
+        vars(package).update(max_pool=jaxcnn.max_pool, avg_pool=jaxcnn.avg_pool)
 
 
 def replace_losses() -> None:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from . import forms_of_dw, forms_of_y, onednn, plain
-from .correlation import Correlation, Problem
+from .correlation import FREE, Correlation, Problem
 from .tile import tile
 
 # A tap more is a pass more over the whole array.
@@ -176,20 +176,21 @@ def table(c: Correlation) -> tuple[Form, ...]:
 def choose(p: Problem) -> Form:
     """The first form that fits, or the one that is forced."""
     forms = table(p.c)
-    if p.c.form is not None:
-        for form in forms:
-            if form.name == p.c.form:
-                return form
+    for form in forms:
+        if form.name == p.c.form and (form.name != "onednn" or form.fits(p)):
+            return form
     if p.target.platform != "cpu" or p.target.export:
         return forms[-1]
     return next(form for form in forms if form.fits(p))
 
 
-def run(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation, form: Form) -> jax.Array:
+def run(
+    x: jax.Array, w: jax.Array, b: jax.Array | None = None, *, c: Correlation, form: Form
+) -> jax.Array:
     """The correlation by this form, with its bias and its activation."""
     if form.name == "onednn":
-        return onednn.run(x, w, *b, c=c)
-    # Inside a form that was forced, the nested choices are free.
-    inner = c.with_(activation=None, form=None if c.form == form.name else c.form)
+        return onednn.run(x, w, c, b)
+    # Inside the form that was forced, the nested choices are free.
+    inner = c.with_(activation=None, form=FREE if c.form == form.name else c.form)
     y = form.run(x, w, inner)
-    return plain.finished(y.astype(c.dtype or x.dtype), *b, activation=c.activation)
+    return plain.finished(y.astype(c.dtype or x.dtype), b, c.activation)

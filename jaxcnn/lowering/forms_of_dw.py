@@ -29,7 +29,7 @@ from .._widen import widen
 from .._window import Window, span
 from . import plain
 from .correlation import Correlation, Shape
-from .primitive import bind
+from .primitive import correlate
 
 # What of x and g stays in a core's cache, in elements.
 _CACHED = 2**19
@@ -115,7 +115,7 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 def split(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     """One convolution a group, concatenated."""
     parts = zip(jnp.split(x, c.groups, -1), jnp.split(g, c.groups, -1), strict=True)
-    return jnp.concatenate([bind(a, b, c=c.with_(groups=1)) for a, b in parts], -1)
+    return jnp.concatenate([correlate(a, b, c.with_(groups=1)) for a, b in parts], -1)
 
 
 def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
@@ -126,7 +126,7 @@ def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     for ni, mi, ki, di, (low, _) in zip(n, m, k, d, c.window.padding, strict=True):
         before = ki - 1 - low
         pads.append((before, ki - 1 + span(ni, di) - mi - before))
-    dw = bind(g, x, c=c.with_(window=Window(ones, tuple(pads), ones, d)))
+    dw = correlate(g, x, c.with_(window=Window(ones, tuple(pads), ones, d)))
     return jnp.swapaxes(jnp.flip(dw, tuple(range(len(k)))), -1, -2)
 
 

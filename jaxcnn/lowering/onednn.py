@@ -13,10 +13,10 @@ import platform
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 
 from .._taps import pad
@@ -64,7 +64,7 @@ def _is_within(p: Problem) -> bool:
     )
 
 
-def run(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation) -> jax.Array:
+def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) -> jax.Array:
     """The correlation, with its bias and its activation inside the call."""
     window = c.window
     if any(low < 0 or high < 0 for low, high in window.padding):
@@ -73,11 +73,14 @@ def run(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation) -> jax.Array:
         c = c.with_(window=replace(window, padding=cut))
     if c.over_batch:
         return _over_batch(x, w, c)
-    return _convolution(x, w, b, c)
+    return _convolution(x, w, c, b)
 
 
-def _convolution(x: jax.Array, w: jax.Array, b: Sequence[jax.Array], c: Correlation) -> jax.Array:
-    ops = ["BIAS"] * len(b) + ["RELU"] * (c.activation == "relu")
+def _convolution(
+    x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None
+) -> jax.Array:
+    biases = [] if b is None else [b.astype(x.dtype)]
+    ops = ["BIAS"] * len(biases) + ["RELU"] * (c.activation == "relu")
     shape = c.output_shape(x.shape, w.shape)
     call = jax.ffi.ffi_call(
         "__onednn$convolution",
@@ -85,7 +88,7 @@ def _convolution(x: jax.Array, w: jax.Array, b: Sequence[jax.Array], c: Correlat
         custom_call_api_version=1,
         legacy_backend_config=json.dumps({"onednn_conv_config": _configuration(w.shape, c, ops)}),
     )
-    return call(x, w, *(v.astype(x.dtype) for v in b))
+    return call(x, w, *biases)
 
 
 def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict:
@@ -141,14 +144,14 @@ def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     )
     if each == 1:
         wider, image, kernel = window, jnp.squeeze(image, -2), jnp.squeeze(kernel, -3)
-    dw = _convolution(image, kernel, (), c.with_(window=wider, over_batch=False))[0]
+    dw = _convolution(image, kernel, c.with_(window=wider, over_batch=False))[0]
     return dw if each > 1 else jnp.expand_dims(dw, -2)
 
 
 @functools.cache
 def available(dtype: str) -> bool:
     """Whether a proven engine is there for operands of this dtype, and computes right."""
-    if os.environ.get("JAXCNN_ONEDNN") == "0" or jaxlib.__version__ not in PROVEN:
+    if os.environ.get("JAXCNN_ONEDNN") == "0" or version("jaxlib") not in PROVEN:
         return False
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return False
@@ -172,18 +175,21 @@ def _computes_right(dtype: str) -> bool:
     c = Correlation(window, groups=2, activation="relu")
     operands = [rng.normal(size=s).astype(dtype) for s in ((2, 7, 8, 4), (3, 2, 2, 6), (6,))]
 
+    def by_onednn(x, w, b):
+        return run(x, w, c, b)
+
     def by_xla(x, w, b):
-        return plain.finished(plain.correlation(x, w, c.linear()), b, activation="relu")
+        return plain.finished(plain.correlation(x, w, c), b, c.activation)
 
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        found = jax.jit(functools.partial(run, c=c))(*operands)
+        found = jax.jit(by_onednn)(*operands)
         expected = jax.jit(by_xla)(*operands)
     found, expected = (np.asarray(v).astype(np.float32) for v in (found, expected))
     rounding = 100 * float(jnp.finfo(dtype).eps)
     if found.shape == expected.shape and np.allclose(found, expected, rounding, rounding):
         return True
     warnings.warn(
-        f"jaxcnn: oneDNN inside jaxlib {jaxlib.__version__} differs from XLA in {dtype} on this "
+        f"jaxcnn: oneDNN inside jaxlib {version('jaxlib')} differs from XLA in {dtype} on this "
         "machine; XLA's own convolutions are used instead (JAXCNN_ONEDNN=0 says so from the start)",
         RuntimeWarning,
         stacklevel=2,

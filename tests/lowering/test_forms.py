@@ -13,7 +13,7 @@ import pytest
 import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
-from jaxcnn.lowering import choice, correlate, correlate_over_batch, forms_of_dw, using
+from jaxcnn.lowering import Correlation, choice, correlate, forms_of_dw, using
 from tests.proof import oracles
 from tests.proof.checks import assert_equal
 
@@ -70,34 +70,34 @@ def expected(setting, channels, pads):
     x, w = rng.normal(size=(4, 7, 8, c)), rng.normal(size=(3, 2, c // groups, o))
     g = rng.normal(size=(4, *window.output_shape((7, 8), (3, 2)), o))
     sums = oracles.correlate(x, w, g, strides, pads, lhs_dilation, rhs_dilation, groups)
-    return window, groups, *(jnp.asarray(a) for a in (x, w, g)), sums
+    return Correlation(window, groups=groups), *map(jnp.asarray, (x, w, g)), sums
 
 
 @pytest.mark.parametrize(("form", "setting", "channels", "pads"), of(FORWARD))
 def test_form_of_y(form, setting, channels, pads):
-    window, groups, x, w, _, (y, _, _) = expected(setting, channels, pads)
+    c, x, w, _, (y, _, _) = expected(setting, channels, pads)
     with using(form):
-        found = jax.jit(lambda x, w: correlate(x, w, window, groups))(x, w)
+        found = jax.jit(lambda x, w: correlate(x, w, c))(x, w)
     assert_equal(found, y, "y")
 
 
 @pytest.mark.parametrize(("form", "setting", "channels", "pads"), of(BACKWARD))
 def test_form_of_dw(form, setting, channels, pads):
-    window, groups, x, _, g, (_, _, dw) = expected(setting, channels, pads)
-    window = window.of_dw((7, 8), (3, 2))
+    c, x, _, g, (_, _, dw) = expected(setting, channels, pads)
+    c = c.of_dw((7, 8), (3, 2))
     with using(form):
-        found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups))(x, g)
+        found = jax.jit(lambda x, g: correlate(x, g, c))(x, g)
     assert_equal(found, dw, "dw")
 
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_rows_in_parts_of_the_batch(parts, monkeypatch):
     (setting, channels), pads = STRIDED[1], PADS[0]
-    window, groups, x, _, g, (_, _, dw) = expected(setting, channels, pads)
+    c, x, _, g, (_, _, dw) = expected(setting, channels, pads)
     monkeypatch.setattr(forms_of_dw, "_CACHED", -(-(x.size + g.size) // parts))
-    window = window.of_dw((7, 8), (3, 2))
+    c = c.of_dw((7, 8), (3, 2))
     with using("rows"):
-        found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups))
+        found = jax.jit(lambda x, g: correlate(x, g, c))
         assert "while" in found.lower(x, g).as_text()
         assert_equal(found(x, g), dw, "dw")
 
@@ -155,7 +155,7 @@ def test_how_far_a_nan_spreads(form, setting, channels, further):
 
     def spread_by(form):
         with using(form):
-            return np.isnan(correlate(x, w, window, groups))[0]
+            return np.isnan(correlate(x, w, Correlation(window, groups=groups)))[0]
 
     one, y = spread_by("plain"), spread_by(form)
     assert y[one].all()
