@@ -110,7 +110,9 @@ def equals_central_differences(e: Evidence) -> None:
             slopes.append(np.sum(e.g * (up - down)) / (2 * h))
             # A relu that opens or closes within the step has two slopes.
             bent = up - 2 * e.y + down
-            straight.append("activation" not in e.case.options or np.abs(bent).max(initial=0) < 1e-3 * h)
+            straight.append(
+                "activation" not in e.case.options or np.abs(bent).max(initial=0) < 1e-3 * h
+            )
         slopes, elements = np.array(slopes)[straight], elements[np.array(straight, bool)]
         found = e.gradients[name].ravel()[elements]
         assert_equal(found, slopes, f"d{name}", rtol=1e-6, floor=1e-7)
