@@ -30,6 +30,10 @@ class Options:
     """Where PyTorch's modes include torch.compile, which takes long to compile."""
     scaling: bool = False
     """Instead of the rows, the training step on 1, 2, 4 and 8 devices, as far as they exist."""
+    compile_for: Literal["tpu"] | None = None
+    """Instead of the times, what the compiler of a TPU v5e tells of every row: bytes, temporaries,
+    operations, and the collectives of the step on four devices. It needs `pip install libtpu`, and
+    no TPU."""
     form: str | None = None
     """Force a way of putting convolutions to XLA (jaxcnn/lowering lists them) to compare it with
     the chosen one; layers that it does not fit are left out."""

@@ -28,6 +28,10 @@ class Bench(Options):
             print("\n".join([f"step/{n}" for n in steps] + [case.name for case in layers]))
             return 0
         self._check()
+        if self.compile_for is not None:
+            from ..bench import compiled_for
+
+            return compiled_for.run(self, steps, layers)
         from ..bench.session import Session
 
         session = Session(self)
