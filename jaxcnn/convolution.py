@@ -19,6 +19,7 @@ Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), with
 mean over the batch belongs to the loss.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -26,10 +27,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
+from . import _checks
 from ._cotangent import cotangent, explicit_sharding
-from ._window import Padding, Window, ints, pairs, transposed_pairs
-from .lowering.correlation import correlate, correlate_over_batch, sum_over_places
+from ._window import Padding, TransposedPadding, Window, ints, pairs, transposed_pairs
+from .lowering import correlate, correlate_over_batch
 
 
 class _Setting(NamedTuple):
@@ -62,7 +65,7 @@ def _convolve_bwd(s: _Setting, residuals, g):
     dw = correlate_over_batch(
         x, g, s.window.of_dw(n, k), s.groups, s.precision, explicit_sharding(w)
     )
-    db = None if b is None else cotangent(sum_over_places(g), b)
+    db = None if b is None else cotangent(jnp.sum(g, tuple(range(g.ndim - 1))), b)
     return cotangent(dx, x), cotangent(dw, w), db
 
 
@@ -78,9 +81,9 @@ def _exchange_channels(w, groups: int):
 
 
 def conv(
-    x: jax.Array,
-    w: jax.Array,
-    b: jax.Array | None = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
@@ -97,10 +100,10 @@ def conv(
         x: input `[N.., S.., Cin]`, any number of leading batch axes, none included.
         w: kernel `[K.., Cin / feature_group_count, Cout]`; its rank says how many axes are spatial.
         b: bias `[Cout]`, or None.
-        strides: an int or one an axis.
+        strides: an int, or one int per axis.
         padding: "SAME", "SAME_LOWER", "VALID", an int for both sides of every axis, or a
-            (low, high) pair for each spatial axis; a negative one crops.
-        kernel_dilation: distance of neighbouring taps, an int or one an axis.
+            (low, high) pair per spatial axis; a negative one crops.
+        kernel_dilation: distance of neighbouring taps, an int, or one int per axis.
         feature_group_count: blocks of channels that do not see each other; `Cin` for a depthwise
             convolution.
         precision: as in `jax.lax.conv_general_dilated`.
@@ -108,8 +111,11 @@ def conv(
     Returns:
         `[N.., S'.., Cout]`, in the common dtype of x, w and b.
 
+    Complex operands work too: as in `jax.vjp`, nothing in the formulas is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating, or an option is not a static integer.
+        TypeError: dtypes differ or are neither floating nor complex, or an option is not a static
+            integer.
         ValueError: shapes do not fit each other, or the output would be empty.
 
     Reverse mode only: `jax.jvp` of this function raises, as of any `custom_vjp`; `jax.grad` of
@@ -124,24 +130,28 @@ def conv(
         >>> jax.grad(lambda w: jaxcnn.conv(x, w).sum())(w).ravel().tolist()
         [3.0, 6.0, 6.0]
     """
-    axes = _check("conv", x, w, b, leading=True)
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    b = None if b is None else jnp.asarray(b)
+    axes = _checks.kernel("conv", x, w)
+    _checks.one_dtype("conv", x=x, w=w, b=b)
     strides = ints("strides", strides, axes)
     dilation = ints("kernel_dilation", kernel_dilation, axes)
     n, k = x.shape[x.ndim - 1 - axes : -1], w.shape[:-2]
     window = Window(strides, pairs(padding, n, k, strides, dilation), (1,) * axes, dilation)
-    groups = _check_channels("w", x.shape[-1], w, feature_group_count)
-    _check_bias(b, w.shape[-1])
+    groups = _checks.groups(x.shape[-1], w, feature_group_count)
+    _checks.bias(b, w.shape[-1])
     return _batched(x, w, b, _Setting(window, groups, _hashable(precision)))
 
 
 def conv_transpose(
-    x: jax.Array,
-    w: jax.Array,
-    b: jax.Array | None = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     strides: int | Sequence[int] = 1,
-    padding: Padding = "SAME",
+    padding: TransposedPadding = "SAME",
     kernel_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
     transpose_kernel: bool = False,
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
@@ -154,27 +164,32 @@ def conv_transpose(
 
     Args:
         x: input `[N.., S.., Cin]`.
-        w: kernel `[K.., Cin, Cout]`, or `[K.., Cout, Cin]` with `transpose_kernel`: the kernel of
-            the `conv` whose gradient with respect to its input this is.
+        w: kernel `[K.., Cin / feature_group_count, Cout]`, or with `transpose_kernel` `[K.., Cout /
+            feature_group_count, Cin]`: the kernel of the `conv` whose gradient with respect to its
+            input this is.
         b: bias `[Cout]`, or None.
-        strides: how far x is dilated, an int or one an axis.
+        strides: how far x is dilated, an int, or one int per axis.
         padding: "SAME" gives `S * strides` outputs; "VALID" gives `S * strides + max(span -
             strides, 0)`, where span is `(K - 1) * kernel_dilation + 1`; an int or (low, high)
             pairs pad the dilated x, as in `jax.lax.conv_transpose`.
-        kernel_dilation: distance of neighbouring taps, an int or one an axis.
+        kernel_dilation: distance of neighbouring taps, an int, or one int per axis.
+        feature_group_count: blocks of channels that do not see each other, as in `conv`.
         transpose_kernel: flip w along its spatial axes and exchange its channel axes.
         precision: as in `jax.lax.conv_general_dilated`.
 
-    PyTorch's `conv_transpose(stride=s, padding=p, output_padding=q, dilation=d)` is
-    `conv_transpose(..., strides=s, kernel_dilation=d, transpose_kernel=True, padding=(r - p,
-    r - p + q))`, the pair for every axis, with `r = (K - 1) * d`, and w moved from PyTorch's
-    `[Cin, Cout, K..]` to `[K.., Cout, Cin]`.
+    PyTorch's `conv_transpose(stride=s, padding=p, output_padding=q, groups=g, dilation=d)` is
+    `conv_transpose(..., strides=s, kernel_dilation=d, feature_group_count=g,
+    transpose_kernel=True, padding=((r - p, r - p + q), ...))`, a pair for every axis, with
+    `r = (K - 1) * d`, and w moved from PyTorch's `[Cin, Cout / g, K..]` to `[K.., Cout / g, Cin]`.
 
     Returns:
         `[N.., S'.., Cout]`, in the common dtype of x, w and b.
 
+    Complex operands work too: as in `jax.vjp`, nothing in the formulas is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating, or an option is not a static integer.
+        TypeError: dtypes differ or are neither floating nor complex, or an option is not a static
+            integer.
         ValueError: shapes do not fit each other, or the output would be empty.
 
     Reverse mode only, as `conv`; for plain forward mode use `jaxcnn.reference.conv_transpose`.
@@ -187,21 +202,26 @@ def conv_transpose(
         >>> jax.grad(lambda w: jaxcnn.conv_transpose(x, w, strides=2).sum())(w).ravel().tolist()
         [3.0, 3.0]
     """
-    axes = _check("conv_transpose", x, w, b, leading=True)
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    b = None if b is None else jnp.asarray(b)
+    axes = _checks.kernel("conv_transpose", x, w)
+    _checks.one_dtype("conv_transpose", x=x, w=w, b=b)
     strides = ints("strides", strides, axes)
     dilation = ints("kernel_dilation", kernel_dilation, axes)
-    if transpose_kernel:
-        w = jnp.swapaxes(jnp.flip(w, tuple(range(axes))), -1, -2)
     padding = transposed_pairs(padding, w.shape[:-2], strides, dilation)
-    _check_channels("w", x.shape[-1], w, 1)
-    _check_bias(b, w.shape[-1])
+    (groups,) = ints("feature_group_count", feature_group_count, 1)
+    if transpose_kernel:
+        _checks.transposed_groups(w, groups)
+        w = _exchange_channels(jnp.flip(w, tuple(range(axes))), groups)
+    _checks.groups(x.shape[-1], w, groups)
+    _checks.bias(b, w.shape[-1])
     window = Window((1,) * axes, padding, strides, dilation)
-    return _batched(x, w, b, _Setting(window, 1, _hashable(precision)))
+    return _batched(x, w, b, _Setting(window, groups, _hashable(precision)))
 
 
 def conv_general_dilated(
-    lhs: jax.Array,
-    rhs: jax.Array,
+    lhs: ArrayLike,
+    rhs: ArrayLike,
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
@@ -220,9 +240,13 @@ def conv_general_dilated(
     of G is a `feature_group_count` of G once the G blocks of the batch are laid beside each other
     as channels.
 
+    What the rule does not cover is handed to `jax.lax.conv_general_dilated` itself, and with it the
+    gradient: integer and boolean operands, no spatial axis or more than three, and outputs without
+    a place. Complex operands have the rule: as in `jax.vjp`, nothing is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating, or an option is not a static integer.
-        ValueError: shapes do not fit each other, or the output would be empty.
+        TypeError: dtypes differ, or an option is not a static integer.
+        ValueError: shapes do not fit each other.
 
     Reverse mode only, as `conv`.
 
@@ -232,7 +256,9 @@ def conv_general_dilated(
         >>> jaxcnn.conv_general_dilated(x, w, (2, 2), "SAME").shape
         (1, 1, 2, 2)
     """
-    axes = _check("conv_general_dilated", lhs, rhs, None, names=("lhs", "rhs"))
+    lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
+    _checks.same_rank_and_dtype("conv_general_dilated", lhs=lhs, rhs=rhs)
+    axes = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     batch, feature, *space = numbers.lhs_spec
     x = jnp.transpose(lhs, (batch, *space, feature))
@@ -249,6 +275,25 @@ def conv_general_dilated(
         )
     padding = pairs(padding, x.shape[1:-1], w.shape[:-2], strides, rhs_dilation)
     window = Window(strides, padding, lhs_dilation, rhs_dilation)
+    if not (
+        axes in (1, 2, 3)
+        and jnp.issubdtype(lhs.dtype, jnp.inexact)
+        and min(window.output_shape(x.shape[1:-1], w.shape[:-2])) > 0
+    ):
+        return lax.conv_general_dilated(
+            lhs,
+            rhs,
+            strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
+            out_sharding,
+        )
 
     (groups,) = ints("feature_group_count", feature_group_count, 1)
     (batches,) = ints("batch_group_count", batch_group_count, 1)
@@ -263,7 +308,7 @@ def conv_general_dilated(
                 f"batch_group_count is {batches}: expected a divisor of lhs's batch {x.shape[0]}"
             )
         x = _batch_groups_as_channels(x, batches)
-    _check_channels("rhs", x.shape[-1], w, max(groups, batches), names=("lhs", "rhs"))
+    _checks.groups(x.shape[-1], w, max(groups, batches), ("lhs", "rhs"))
 
     canonical = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
     to_user = [canonical.index(axis) for axis in range(len(canonical))]
@@ -295,67 +340,16 @@ def _permuted_sharding(sharding, out_spec: Sequence[int]):
     return canonical
 
 
-def _batched(x, w, b, s: _Setting):
+def _batched(x: jax.Array, w: jax.Array, b: jax.Array | None, s: _Setting) -> jax.Array:
     """The rule with the leading axes of x as one batch axis."""
-    axes = w.ndim - 2
-    leading = x.shape[: x.ndim - 1 - axes]
+    leading = x.shape[: x.ndim - w.ndim + 1]
     n, k = x.shape[len(leading) : -1], w.shape[:-2]
-    out = s.window.output_shape(n, k)
-    if min(out) < 1:
-        raise ValueError(
-            f"the output would be empty, {out}: spatial input {n}, kernel {k}, {s.window}; "
-            "expected a padded input at least as large as the dilated kernel"
-        )
+    _checks.output(s.window.output_shape(n, k), n, k, s.window)
     if len(leading) == 1:
         return _convolution(x, w, b, s)
-    y = _convolution(x.reshape(-1, *x.shape[len(leading) :]), w, b, s)
+    y = _convolution(x.reshape(math.prod(leading), *x.shape[len(leading) :]), w, b, s)
     return y.reshape(*leading, *y.shape[1:])
 
 
-def _hashable(precision):
+def _hashable(precision: lax.PrecisionLike):
     return tuple(precision) if isinstance(precision, list) else precision
-
-
-def _check(function: str, x, w, b, *, leading: bool = False, names=("x", "w")) -> int:
-    """The number of spatial axes, once ranks and dtypes fit."""
-    axes = w.ndim - 2
-    if axes not in (1, 2, 3):
-        raise ValueError(
-            f"{names[1]} has shape {w.shape}: {function} expects a kernel of one to three spatial "
-            "axes and two channel axes"
-        )
-    if x.ndim < axes + 1 or (not leading and x.ndim != axes + 2):
-        raise ValueError(
-            f"{names[0]} has shape {x.shape}: {function} expects {axes} spatial axes, as "
-            f"{names[1]} of shape {w.shape} has, beside batch and channels"
-        )
-    dtypes = {
-        name: v.dtype for name, v in zip((*names, "b"), (x, w, b), strict=True) if v is not None
-    }
-    if len(set(dtypes.values())) > 1 or not jnp.issubdtype(x.dtype, jnp.inexact):
-        given = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
-        raise TypeError(f"{function} expects one floating dtype for all operands, got {given}")
-    return axes
-
-
-def _check_channels(kernel: str, channels: int, w, groups: int, names=("x", "w")) -> int:
-    (groups,) = ints("feature_group_count", groups, 1)
-    c, o = w.shape[-2:]
-    if channels % groups or o % groups:
-        raise ValueError(
-            f"feature_group_count is {groups}: expected a divisor of the {channels} channels of "
-            f"{names[0]} and of the {o} output channels of {names[1]}"
-        )
-    if c * groups != channels:
-        raise ValueError(
-            f"{kernel} takes {c} input channels a group, {names[0]} has {channels} channels and "
-            f"feature_group_count is {groups}: expected {channels // groups}"
-        )
-    return groups
-
-
-def _check_bias(b, channels: int) -> None:
-    if b is not None and b.shape != (channels,):
-        raise ValueError(
-            f"b has shape {b.shape}: expected ({channels},), one for each output channel"
-        )

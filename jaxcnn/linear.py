@@ -13,11 +13,13 @@ mean over the batch belongs to the loss.
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
+from . import _checks
 from ._cotangent import cotangent, explicit_sharding
 
 
-def _affine(x, w, b):
+def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
     y = _contract(x, w, ((x.ndim - 1,), (0,)))
     if b is not None:
         y = y + jnp.expand_dims(b.astype(y.dtype), tuple(range(y.ndim - 1)))
@@ -42,7 +44,7 @@ _dense = jax.custom_vjp(_affine)
 _dense.defvjp(_affine_fwd, _affine_bwd)
 
 
-def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
+def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> jax.Array:
     """Fully connected layer: y = x w + b.
 
     Args:
@@ -53,8 +55,10 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
     Returns:
         `[.., Dout]`, in the common dtype of x, w and b; sums of 16-bit numbers are kept in float32.
 
+    Complex operands work too: as in `jax.vjp`, nothing in the formulas is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating.
+        TypeError: dtypes differ, or are neither floating nor complex.
         ValueError: shapes do not fit each other.
 
     Reverse mode only, as every `custom_vjp`; for plain forward mode use `jaxcnn.reference.dense`.
@@ -67,6 +71,8 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
         >>> jax.grad(lambda x: jaxcnn.dense(x, w).sum())(x).tolist()
         [1.0, 10.0]
     """
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    b = None if b is None else jnp.asarray(b)
     if w.ndim != 2:
         raise ValueError(f"w has shape {w.shape}: dense expects [Din, Dout]")
     if x.ndim < 1 or x.shape[-1] != w.shape[0]:
@@ -74,12 +80,8 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
             f"x has shape {x.shape} and w {w.shape}: dense expects the last axis of x to be the "
             f"first of w, {w.shape[0]}"
         )
-    if b is not None and b.shape != w.shape[1:]:
-        raise ValueError(f"b has shape {b.shape}: dense expects {w.shape[1:]}")
-    dtypes = [x.dtype, w.dtype] + ([] if b is None else [b.dtype])
-    if len(set(dtypes)) > 1 or not jnp.issubdtype(x.dtype, jnp.inexact):
-        given = ", ".join(f"{n} {d}" for n, d in zip("xwb", dtypes, strict=False))
-        raise TypeError(f"dense expects one floating dtype for all operands, got {given}")
+    _checks.bias(b, w.shape[1])
+    _checks.one_dtype("dense", x=x, w=w, b=b)
     return _dense(x, w, b)
 
 

@@ -18,17 +18,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDev
 import jaxcnn
 from jaxcnn import reference
 
-from . import chip, scaling, steps
+from . import chip, networks, scaling, steps
 from .cases import Case
 from .chip import Costs, compile_for
 from .layers import layer_passes
-from .options import Options
+from .options import NETWORKS, Options, Whole
 
 # The chip of every row, and then those of the step on four devices.
 ONE = "v5e:1x1"
 FOUR = ("v5e:2x2", "v6e:2x2")
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
-BATCHES = (steps.BATCH, 1024)
 
 # More bytes than autodiff's by this factor count as more.
 LEVEL = 1.1
@@ -64,15 +63,14 @@ def layer_rows(case: Case, device: Any) -> Iterator[Row]:
         yield Row(case.name, what, hand[what], automatic[what])
 
 
-def step_rows(network: str, device: Any) -> Iterator[Row]:
-    """The training step, with each size of the batch."""
-    for size in BATCHES:
+def network_rows(row: Whole, device: Any) -> Iterator[Row]:
+    """The training step or the evaluation of one batch."""
 
-        def costs(layers: ModuleType, size: int = size) -> Costs:
-            state, step = steps.state_and_step(network, layers)
-            return compile_for(SingleDeviceSharding(device), step, state, *steps.batch(size))
+    def costs(layers: ModuleType) -> Costs:
+        one = steps.step_and_operands if row.kind == "step" else steps.evaluation_and_operands
+        return compile_for(SingleDeviceSharding(device), *one(row.network, layers, row.dtype))
 
-        yield Row(f"step/{network}", f"batch {size}", costs(jaxcnn), costs(reference))
+    yield Row(row.name, "alone", costs(jaxcnn), costs(reference))
 
 
 def sharded_step(network: str, topology: str) -> Costs:
@@ -80,7 +78,9 @@ def sharded_step(network: str, topology: str) -> Costs:
     mesh = Mesh(np.array(chip.devices(topology)), ("data",), axis_types=(AxisType.Auto,))
     split = NamedSharding(mesh, PartitionSpec("data"))
     state, step = steps.state_and_step(network, jaxcnn)
-    batch = [jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split) for a in steps.batch()]
+    batch = [
+        jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=split) for a in steps.batch(network=network)
+    ]
     return compile_for(NamedSharding(mesh, PartitionSpec()), step, state, *batch)
 
 
@@ -99,19 +99,20 @@ def as_json(row: Row) -> dict[str, Any]:
     }
 
 
-def run(options: Options, networks: Sequence[str], cases: Sequence[Case]) -> int:
+def run(options: Options, whole: Sequence[Whole], cases: Sequence[Case]) -> int:
     """Compile and print every row; returns the exit status, 1 where something does not compile."""
     # A TPU that is there stays free: nothing runs.
     jax.config.update("jax_platforms", "cpu")
     (device,) = chip.devices(ONE)
     print(f"compiled for {device.device_kind}; {chip.versions()}; nothing ran")
-    names = [f"step/{n}" for n in networks] + [case.name for case in cases]
-    width = max(map(len, names)) + 11
-    print(f"MB read and written, MB of temporaries, GFLOP, µs that it estimates\n\n{_header(width)}")
+    width = max(len(row.name) for row in (*whole, *cases)) + 9
+    print(
+        f"MB read and written, MB of temporaries, GFLOP, µs that it estimates\n\n{_header(width)}"
+    )
     rows: list[Row] = []
     failed: list[str] = []
     for name, compiling in (
-        *((f"step/{n}", step_rows(n, device)) for n in networks),
+        *((row.name, network_rows(row, device)) for row in whole),
         *((case.name, layer_rows(case, device)) for case in cases),
     ):
         try:
@@ -123,7 +124,9 @@ def run(options: Options, networks: Sequence[str], cases: Sequence[Case]) -> int
             print(f"DOES NOT COMPILE {name}: {str(error).splitlines()[0]}", flush=True)
     if rows:
         print("\n" + _summary(rows))
-    on_four = [_on_four(n, topology) for n in networks for topology in FOUR]
+    chosen = [row.name for row in whole]
+    sharded = [n for n in NETWORKS if f"step/{n}" in chosen]
+    on_four = [_on_four(n, topology) for n in sharded for topology in FOUR]
     print("\n".join(["", *(text for text, _ in on_four)]) if on_four else "", end="\n")
     if options.json is not None:
         told = {"chip": device.device_kind, "versions": chip.versions()}
@@ -169,7 +172,7 @@ def _on_four(network: str, topology: str) -> tuple[str, dict[str, Any]]:
     found = {name: len(re.findall(rf" {name}(?:-start)?\(", costs.text)) for name in COLLECTIVES}
     reduced = scaling.all_reduced_bytes(costs.text)
     text = ", ".join(f"{count} {name}" for name, count in found.items() if count)
-    gradients = 4 * sum(a.size for a in jax.tree.leaves(steps.parameters(network)))
+    gradients = 4 * sum(a.size for a in jax.tree.leaves(networks.parameters(network)))
     return (
         f"step/{network} on {topology}: {text or 'no collective'}; {reduced:,} bytes reduced,"
         f" the gradients have {gradients:,}",

@@ -38,17 +38,6 @@ class Network:
     apply: Callable[[Any, Any, Any], Any]
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A network in one dtype, as a row of the benchmark has it."""
-
-    network: str
-    dtype: str = "float32"
-
-    def __str__(self) -> str:
-        return self.network if self.dtype == "float32" else f"{self.network}/{self.dtype}"
-
-
 def _resnet(params: Any, x: Any, layers: Any) -> Any:
     def conv(name: str, x: Any, **options: Any) -> Any:
         return layers.conv(x, params[name]["w"], params[name]["b"], **options)
@@ -123,18 +112,20 @@ NETWORKS: Mapping[str, Network] = {
 }
 
 
-def parameters(variant: Variant) -> Any:
-    """Initial parameters: weights N(0, 2 / fan in), biases 0."""
-    if variant.network in model.MODELS:
-        return model.init(jax.random.key(0), variant.network, dtype=jnp.dtype(variant.dtype))
+def parameters(network: str, dtype: str = "float32") -> Any:
+    """Initial parameters, for a peer to start from too: weights N(0, 2 / fan in), biases 0."""
+    if network in model.MODELS:
+        # The same numbers in every dtype, but for their rounding.
+        drawn = model.init(jax.random.key(0), network)
+        return jax.tree.map(lambda a: a.astype(dtype), drawn)
     rng = np.random.default_rng(0)
 
     def layer(shape: tuple[int, ...]) -> dict[str, jax.Array]:
         w = rng.standard_normal(shape, np.float32) * math.sqrt(2 / math.prod(shape[:-1]))
         b = np.zeros(shape[-1], np.float32)
-        return {"w": jnp.asarray(w, variant.dtype), "b": jnp.asarray(b, variant.dtype)}
+        return {"w": jnp.asarray(w, dtype), "b": jnp.asarray(b, dtype)}
 
-    return {name: layer(shape) for name, shape in NETWORKS[variant.network].shapes.items()}
+    return {name: layer(shape) for name, shape in NETWORKS[network].shapes.items()}
 
 
 def pixels(images: jax.Array, dtype: Any) -> jax.Array:

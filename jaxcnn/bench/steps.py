@@ -14,7 +14,7 @@ import optax
 
 from ..mnist import step as train
 from . import networks
-from .networks import NETWORKS, Variant
+from .networks import NETWORKS
 from .program import Program, compiled
 
 LEARNING_RATE = 1e-3
@@ -36,7 +36,7 @@ def state_and_step(
 ) -> tuple[train.State, train.Step]:
     """A fresh state and the pure step: momentum SGD, for the trainer's networks the trainer's."""
     optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
-    params = parameters(network, dtype)
+    params = networks.parameters(network, dtype)
     state = train.init_state(params, optimizer, jax.random.key(1))
     if network in ("post", "wide"):
         return state, train.make_step(optimizer, layers=layers)
@@ -71,11 +71,15 @@ def _logits(network: str, params: Any, images: jax.Array, layers: Any) -> jax.Ar
     return NETWORKS[network].apply(params, x, layers)
 
 
+def step_and_operands(network: str, layers: ModuleType, dtype: str = "float32") -> tuple:
+    """The step, and the state, images and labels it is called with."""
+    state, step = state_and_step(network, layers, dtype)
+    return step, state, *(jnp.asarray(a) for a in batch(network=network))
+
+
 def alone(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
     """One step. Its outputs are the loss, the gradients and the new parameters."""
-    state, step = state_and_step(network, layers, dtype)
-    images, labels = (jnp.asarray(a) for a in batch(BATCH, network))
-    return compiled(step, state, images, labels, select=loss_and_params)
+    return compiled(*step_and_operands(network, layers, dtype), select=loss_and_params)
 
 
 def in_scan(network: str, layers: ModuleType, count: int, dtype: str = "float32") -> Program:
@@ -92,14 +96,18 @@ def in_scan(network: str, layers: ModuleType, count: int, dtype: str = "float32"
     )
 
 
-def evaluation(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
-    """The logits of one batch."""
-    images, _ = batch(BATCH, network)
+def evaluation_and_operands(network: str, layers: ModuleType, dtype: str = "float32") -> tuple:
+    """The logits of one batch as a function, and the parameters and images it is called with."""
 
     def logits(params: Any, images: jax.Array) -> jax.Array:
         return _logits(network, params, images, layers)
 
-    return compiled(logits, parameters(network, dtype), jnp.asarray(images))
+    return logits, networks.parameters(network, dtype), jnp.asarray(batch(network=network)[0])
+
+
+def evaluation(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
+    """The logits of one batch."""
+    return compiled(*evaluation_and_operands(network, layers, dtype))
 
 
 def evaluation_in_scan(
@@ -115,7 +123,7 @@ def evaluation_in_scan(
         zeros = jnp.zeros((*order.shape, CLASSES), jnp.dtype(dtype))
         return jax.lax.fori_loop(0, count, body, zeros)
 
-    operands = parameters(network, dtype), jnp.asarray(images), _order()
+    operands = networks.parameters(network, dtype), jnp.asarray(images), _order()
     return compiled(logits, *operands, jnp.int32(count), checked=(*operands, jnp.int32(2)))
 
 
@@ -130,14 +138,8 @@ def loss_and_params(outputs: Any) -> Any:
     The momentum after one step is the gradient, which the parameters of so small a step hide.
     """
     state, metrics = outputs
-    return jnp.ravel(metrics["loss"])[0], state.params, optax.tree_utils.tree_get(state.opt_state, "trace")
-
-
-def flops(network: str) -> int:
-    """Multiplications and additions of a step, see `networks.flops`."""
-    return networks.flops(network, BATCH)["step"]
-
-
-def parameters(network: str, dtype: str = "float32") -> Any:
-    """The step's initial parameters, for a peer to start from."""
-    return networks.parameters(Variant(network, dtype))
+    return (
+        jnp.ravel(metrics["loss"])[0],
+        state.params,
+        optax.tree_utils.tree_get(state.opt_state, "trace"),
+    )

@@ -13,8 +13,7 @@ import pytest
 import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
-from jaxcnn.lowering import forms_of_dw, forms_of_y
-from jaxcnn.lowering.correlation import correlate, correlate_over_batch
+from jaxcnn.lowering import choice, correlate, correlate_over_batch, forms_of_dw, using
 from tests.proof import oracles
 from tests.proof.checks import assert_equal
 
@@ -59,8 +58,8 @@ def of(table):
 
 
 def test_every_form_is_listed():
-    assert set(FORWARD) == set(forms_of_y.FORMS)
-    assert set(forms_of_dw.FORMS) == set(BACKWARD)
+    assert {form.name for form in choice.FORMS_OF_Y} - {"onednn"} == set(FORWARD)
+    assert {form.name for form in choice.FORMS_OF_DW} - {"onednn"} == set(BACKWARD)
 
 
 def expected(setting, channels, pads):
@@ -77,7 +76,8 @@ def expected(setting, channels, pads):
 @pytest.mark.parametrize(("form", "setting", "channels", "pads"), of(FORWARD))
 def test_form_of_y(form, setting, channels, pads):
     window, groups, x, w, _, (y, _, _) = expected(setting, channels, pads)
-    found = jax.jit(lambda x, w: correlate(x, w, window, groups, form=form))(x, w)
+    with using(form):
+        found = jax.jit(lambda x, w: correlate(x, w, window, groups))(x, w)
     assert_equal(found, y, "y")
 
 
@@ -85,7 +85,8 @@ def test_form_of_y(form, setting, channels, pads):
 def test_form_of_dw(form, setting, channels, pads):
     window, groups, x, _, g, (_, _, dw) = expected(setting, channels, pads)
     window = window.of_dw((7, 8), (3, 2))
-    found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups, form=form))(x, g)
+    with using(form):
+        found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups))(x, g)
     assert_equal(found, dw, "dw")
 
 
@@ -95,9 +96,10 @@ def test_rows_in_parts_of_the_batch(parts, monkeypatch):
     window, groups, x, _, g, (_, _, dw) = expected(setting, channels, pads)
     monkeypatch.setattr(forms_of_dw, "_CACHED", -(-(x.size + g.size) // parts))
     window = window.of_dw((7, 8), (3, 2))
-    found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups, form="rows"))
-    assert "while" in found.lower(x, g).as_text()
-    assert_equal(found(x, g), dw, "dw")
+    with using("rows"):
+        found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups))
+        assert "while" in found.lower(x, g).as_text()
+        assert_equal(found(x, g), dw, "dw")
 
 
 # In float32, with the sizes at which the other forms are chosen.
@@ -150,7 +152,12 @@ def test_how_far_a_nan_spreads(form, setting, channels, further):
     window = Window(strides, ((1, 1), (1, 1)), lhs_dilation, rhs_dilation)
     x = jnp.ones((1, 8, 9, c)).at[0, 4, 4, 0].set(jnp.nan)
     w = jnp.ones((3, 3, c // groups, o))
-    one, y = (np.isnan(correlate(x, w, window, groups, form=f))[0] for f in ("plain", form))
+
+    def spread_by(form):
+        with using(form):
+            return np.isnan(correlate(x, w, window, groups))[0]
+
+    one, y = spread_by("plain"), spread_by(form)
     assert y[one].all()
     for axis, more in enumerate(further):
         own, spread = (np.flatnonzero(a.any((1 - axis, 2))) for a in (one, y))

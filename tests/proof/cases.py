@@ -81,7 +81,8 @@ def draw(rng: np.random.Generator, shape: Shape, kind: str) -> np.ndarray:
 def _conv(x: Shape, w: Shape, *, bias: bool = True, layer="conv", **options) -> Case:
     arrays = {"x": (x, "normal"), "w": (w, "normal")}
     if bias:
-        channels = w[-2] if options.get("transpose_kernel") else w[-1]
+        groups = options.get("feature_group_count", 1)
+        channels = w[-2] * groups if options.get("transpose_kernel") else w[-1]
         arrays["b"] = ((channels,), "normal")
     return Case(layer, arrays, options)
 
@@ -152,6 +153,18 @@ def conv_transpose_cases():
         yield _conv(
             (1, 2, 3, 2, 2), (2, 1, 3, 2, 2), layer="conv_transpose", strides=s, transpose_kernel=t
         )
+    for (i, o, g), s, t in itertools.product(
+        [(4, 4, 2), (4, 6, 2), (3, 3, 3)], [1, 2], [False, True]
+    ):
+        shape = (3, 2, o // g, i) if t else (3, 2, i // g, o)
+        yield _conv(
+            (2, 3, 4, i), shape, layer="conv_transpose", strides=s, feature_group_count=g,
+            transpose_kernel=t, padding="VALID" if s == 1 else ((2, 1), (1, 2)), bias=not t,
+        )  # fmt: skip
+    yield _conv(
+        (2, 4, 4), (3, 2, 2), layer="conv_transpose", strides=2, feature_group_count=2,
+        kernel_dilation=2,
+    )  # fmt: skip
     for lead in [(), (2, 2)]:
         yield _conv((*lead, 3, 3, 2), (2, 2, 2, 2), layer="conv_transpose", strides=2)
     yield _conv((1, 3, 3, 2), (2, 2, 2, 2), layer="conv_transpose", padding=((-1, 2), (2, 1)))

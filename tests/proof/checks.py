@@ -40,7 +40,7 @@ class Evidence:
     again: Callable[[dict[str, np.ndarray]], np.ndarray]  # the layer's output at other inputs
 
 
-def gather(case: Case, layers: Any = jaxcnn, automatic: Any = reference) -> Evidence:
+def run(case: Case, layers: Any = jaxcnn, automatic: Any = reference) -> Evidence:
     """Run the case once; `automatic` are the layers whose gradients autodiff derives."""
     inputs = case.inputs()
     rng = np.random.default_rng(len(str(case)))

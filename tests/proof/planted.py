@@ -310,6 +310,11 @@ MISTAKES = [
             lambda c: max(_kernel(c)) > 1),
     Mistake("channels not exchanged", "conv_transpose", _channels_not_exchanged, _square),
     Mistake("padding off by one", "conv_transpose", _pad_off_by_one, _padded),
+    Mistake("groups mixed in dx", "conv_transpose", _groups_mixed,
+            lambda c: c.options.get("feature_group_count", 1) > 1),
+    Mistake("groups interleaved in dw", "conv_transpose", _groups_interleaved,
+            lambda c: not c.options.get("transpose_kernel")
+            and 1 < c.options.get("feature_group_count", 1) < c.arrays["w"][0][-1]),
     Mistake("the cotangent ignored", "conv_general_dilated", _g_ignored),
     Mistake("dw of the first example alone", "conv_general_dilated",
             lambda b: _but(b, rhs=b.right(jnp.zeros_like(b.g).at[0].set(b.g[0]))["rhs"]),
