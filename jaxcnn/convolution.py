@@ -28,6 +28,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.dtypes import canonicalize_dtype
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
@@ -253,29 +254,24 @@ def conv_general_dilated(
         (1, 1, 2, 2)
     """
     lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
-    _checks.same_rank_and_dtype("conv_general_dilated", lhs=lhs, rhs=rhs)
+    _checks.as_lax(lhs, rhs, padding)
     axes = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    batch, feature, *space = numbers.lhs_spec
-    x = jnp.transpose(lhs, (batch, *space, feature))
-    out, inp, *space = numbers.rhs_spec
-    w = jnp.transpose(rhs, (*space, inp, out))
-
     strides = ints("window_strides", window_strides, axes)
     lhs_dilation = ints("lhs_dilation", lhs_dilation, axes)
     rhs_dilation = ints("rhs_dilation", rhs_dilation, axes)
-    if isinstance(padding, str) and set(lhs_dilation) != {1}:
+    if isinstance(padding, str) and any(d != 1 for d in lhs_dilation):
         raise ValueError(
             f"padding is {padding!r} with lhs_dilation {lhs_dilation}: expected explicit (low, "
             "high) pairs, or jaxcnn.conv_transpose"
         )
-    padding = pairs(padding, x.shape[1:-1], w.shape[:-2], strides, rhs_dilation)
+    batch, feature, *space = numbers.lhs_spec
+    n = tuple(lhs.shape[axis] for axis in space)
+    out, inp, *taps = numbers.rhs_spec
+    k = tuple(rhs.shape[axis] for axis in taps)
+    padding = pairs(padding, n, k, strides, rhs_dilation)
     window = Window(strides, padding, lhs_dilation, rhs_dilation)
-    if not (
-        axes in (1, 2, 3)
-        and jnp.issubdtype(lhs.dtype, jnp.inexact)
-        and min(window.output_shape(x.shape[1:-1], w.shape[:-2])) > 0
-    ):
+    if not _has_rule(lhs.dtype, window.output_shape(n, k)):
         return lax.conv_general_dilated(
             lhs,
             rhs,
@@ -291,6 +287,8 @@ def conv_general_dilated(
             out_sharding,
         )
 
+    x = jnp.transpose(lhs, (batch, *space, feature))
+    w = jnp.transpose(rhs, (*taps, inp, out))
     (groups,) = ints("feature_group_count", feature_group_count, 1)
     (batches,) = ints("batch_group_count", batch_group_count, 1)
     if batches > 1:
@@ -313,10 +311,14 @@ def conv_general_dilated(
         window,
         groups=max(groups, batches),
         precision=_hashable(precision),
-        dtype=None if dtype is None else jnp.dtype(dtype),
+        dtype=None if dtype is None else canonicalize_dtype(dtype),
         sharding=_permuted_sharding(out_sharding, numbers.out_spec),
     )
     return jnp.transpose(_batched(x, w, None, c), to_user)
+
+
+def _has_rule(dtype: Any, output: tuple[int, ...]) -> bool:
+    return len(output) in (1, 2, 3) and jnp.issubdtype(dtype, jnp.inexact) and min(output) > 0
 
 
 def _batch_groups_as_channels(x, groups: int):

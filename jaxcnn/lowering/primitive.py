@@ -32,9 +32,9 @@ def correlate(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = 
     x, w = x.astype(wide), w.astype(wide)
     if c.form is None:
         c = c.with_(form=_forced)
-    if not (x.size and w.size):
-        empty = jnp.zeros(c.output_shape(x.shape, w.shape), c.dtype or wide)
-        return plain.finished(empty, b, c.activation)
+    shape = c.output_shape(x.shape, w.shape)
+    if not (x.size and w.size) or 0 in shape:
+        return plain.finished(jnp.zeros(shape, c.dtype or wide), b, c.activation)
     if c.sharding is not None or explicit_sharding(x) is not None:
         return plain.finished(plain.correlation(x, w, c), b, c.activation)
     return correlation_p.bind(*as_varying(x, w, *([] if b is None else [b])), c=c)
@@ -140,6 +140,12 @@ ad.primitive_transposes[correlation_p] = _transpose
 def _batch(operands, axes, *, c: Correlation):
     x, w, *b = operands
     x_axis, w_axis, *b_axes = axes
+    if 0 in (v.shape[a] for v, a in zip(operands, axes, strict=True) if a is not None):
+        one = [
+            v.shape if a is None else v.shape[:a] + v.shape[a + 1 :]
+            for v, a in zip((x, w), (x_axis, w_axis), strict=True)
+        ]
+        return jnp.zeros((0, *c.output_shape(*one)), c.dtype or x.dtype), 0
     if b and (w_axis is not None or b_axes[0] is not None):
         # Bias and activation act on y alone, after the sum.
         if x_axis is None and w_axis is None:
@@ -149,23 +155,24 @@ def _batch(operands, axes, *, c: Correlation):
             y = jnp.moveaxis(y, axis, 0)
         (bias,), (b_axis,) = b, b_axes
         bias = bias[None] if b_axis is None else jnp.moveaxis(bias, b_axis, 0)
-        bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - 2), -1)
+        bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - 2), bias.shape[-1])
         return plain.activated(y + bias.astype(y.dtype), c.activation), 0
     if x_axis is not None and w_axis is not None:
         return _batch_both(jnp.moveaxis(x, x_axis, 0), jnp.moveaxis(w, w_axis, 0), c), 0
     if x_axis is not None and not c.over_batch:
         x = jnp.moveaxis(x, x_axis, 0)
-        y = correlate(x.reshape(-1, *x.shape[2:]), w, c, *b)
+        y = correlate(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), w, c, *b)
         return y.reshape(*x.shape[:2], *y.shape[1:]), 0
     if x_axis is not None:
         size = x.shape[x_axis]
         y = correlate(_onto_channels(x, x_axis, c.groups), w, c)
-        return y.reshape(*y.shape[:-2], size, -1, y.shape[-1]), y.ndim - 2
+        *lead, channels, o = y.shape
+        return y.reshape(*lead, size, channels // size, o), y.ndim - 2
     size = w.shape[w_axis]
     y = correlate(x, _onto_channels(w, w_axis, c.groups), c)
-    y = y.reshape(*y.shape[:-1], c.groups, size, -1)
-    y = jnp.moveaxis(y, -2, 0)
-    return y.reshape(*y.shape[:-2], -1), 0
+    *lead, channels = y.shape
+    y = y.reshape(*lead, c.groups, size, channels // (c.groups * size))
+    return jnp.moveaxis(y, -2, 0).reshape(size, *lead, channels // size), 0
 
 
 def _onto_channels(x, axis: int, groups: int):
