@@ -46,7 +46,8 @@ def wanted() -> bool:
     asked = os.environ.get("JAXCNN_ONEDNN")
     if asked in ("0", "1"):
         return asked == "1"
-    return not (jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir)
+    kept = jax.config.read("jax_enable_compilation_cache")
+    return not (kept and jax.config.read("jax_compilation_cache_dir"))
 
 
 def takes(p: Problem) -> bool:
