@@ -46,8 +46,10 @@ def wanted() -> bool:
     asked = os.environ.get("JAXCNN_ONEDNN")
     if asked in ("0", "1"):
         return asked == "1"
-    kept = jax.config.read("jax_enable_compilation_cache")
-    return not (kept and jax.config.read("jax_compilation_cache_dir"))
+    config = jax.config
+    kept = config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    folder = config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    return not (kept and folder)
 
 
 def takes(p: Problem) -> bool:
