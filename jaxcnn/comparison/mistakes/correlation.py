@@ -98,11 +98,20 @@ def _plant(change: Change, operand: int, eqn: Any, operands: list[Any]) -> jax.A
 
     def cotangents(at: tuple[Any, ...], g: jax.Array) -> tuple[Any, ...]:
         found = list(jax.vjp(right, *at)[1](g))
-        y, pull = jax.vjp(wrong, *at)
-        found[operand] = pull(_fitted(g, y.shape))[operand]
+        found[operand] = _transposed(wrong, operand, at, g)
         return tuple(found)
 
     return with_gradient(right, cotangents)(*operands)
+
+
+def _transposed(c: Correlation, operand: int, at: tuple[Any, ...], g: jax.Array) -> jax.Array:
+    """The cotangent of one operand, in which the correlation is linear."""
+
+    def part(a: jax.Array) -> jax.Array:
+        return c(a, at[W]) if operand == X else c(at[X], a)
+
+    shape = jax.eval_shape(part, at[operand]).shape
+    return jax.linear_transpose(part, at[operand])(_fitted(g, shape))[0]
 
 
 def _fitted(g: jax.Array, shape: tuple[int, ...]) -> jax.Array:
