@@ -64,13 +64,16 @@ def _likely(measured: Measured, s: Suspect, right: np.ndarray, scene: Scene | No
 
 
 def _usual(s: Suspect, scene: Scene) -> str:
-    """The usual mistakes that give just this gradient; where several do, each is a perhaps."""
+    """The usual mistakes of one topic that give just this gradient; of several, each perhaps."""
     if np.count_nonzero(scene.right) < FEWEST:
         return ""
-    found = dict.fromkeys(words for words, h in usual_mistakes(scene) if s.is_made_by(h))
-    if len(found) == 1:
-        return next(iter(found))
-    return ", or ".join(f"perhaps {words}" for words in [*found][:_NAMED])
+    for topic in usual_mistakes(scene):
+        found = list(dict.fromkeys(words for words, h in topic if s.is_made_by(h)))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            return ", or ".join(f"perhaps {words}" for words in found[:_NAMED])
+    return ""
 
 
 def _not_finite(s: Suspect) -> str:
@@ -90,7 +93,8 @@ def _wrong_shape(s: Suspect, scene: Scene | None) -> str:
     if not why and scene is not None and h.ndim == t.ndim:
         # A mistake that makes fewer elements: the others would have been zeros, or are missing.
         corner = tuple(slice(0, n) for n in h.shape)
-        cut = ((words, a[corner]) for words, a in usual_mistakes(scene))
+        mistakes = itertools.chain.from_iterable(usual_mistakes(scene))
+        cut = ((words, a[corner]) for words, a in mistakes)
         why = next((words for words, a in cut if s.is_close(h, a)), "")
     return f"{shapes}: {why}" if why else shapes
 

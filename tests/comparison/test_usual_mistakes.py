@@ -1,6 +1,7 @@
 """The usual mistakes of a rule, written as their author would, get their names."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +32,7 @@ def ruled(fn, bwd):
     return rule
 
 
-def lax_conv(x, w, strides=(1, 1), padding="SAME"):
+def lax_conv(x, w, strides=(1, 1), padding: Any = "SAME"):
     return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=NHWC)
 
 
@@ -134,13 +135,9 @@ def test_every_tied_element_gets_the_full_gradient():
 
     result = compare(ruled(pool, bwd), x, numerical=False, kinks="fail")
     # Where equal and close are one, both fit.
-    assert (
-        result["x"]
-        .diagnosis[0]
-        .startswith(
-            "perhaps every tied element of a window gets the full gradient, or perhaps elements close"
-        )
-    )
+    (words,) = result["x"].diagnosis
+    assert words.startswith("perhaps every tied element of a window gets the full gradient, or ")
+    assert "jnp.isclose" in words
 
 
 def test_the_short_formula_below_a_mean():
@@ -176,7 +173,7 @@ def test_a_mistake_that_cannot_be_planted_costs_the_diagnosis_alone(monkeypatch)
         raise RuntimeError("no such mistake")
         yield
 
-    monkeypatch.setattr(usual, "BROKEN", Exception)
+    monkeypatch.setattr(usual, "BROKEN", (Exception,))
     monkeypatch.setattr(usual, "TOPICS", (broken, *usual.TOPICS))
     rule = ruled(lambda x: reference.relu(x), lambda args, g: (g,))
     assert compare(rule, normal(4, 3))["x"].diagnosis == ("the mask of the ReLU is forgotten",)
