@@ -104,6 +104,17 @@ def test_last_line_is_the_test_accuracy_and_a_finished_run_resumes_to_it(folder,
     }
 
 
+def test_a_time_that_was_cold_stays_cold(folder):
+    note = folder / "checkpoints" / "6" / "note" / "metadata"
+    record = json.loads(note.read_text())
+    assert record["position"]["compilation_cache"] == "off"
+    record["position"]["compilation_cache"] = "cold"
+    note.write_text(json.dumps(record))
+    assert train("--out", folder, "--resume") == 0
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["time"]["compilation_cache"] == "cold"
+
+
 def test_resuming_from_the_middle_ends_as_the_whole_run(finished, folder):
     shutil.rmtree(folder / "checkpoints" / "6")
     # What a kill leaves: metrics past the checkpoint, the last line cut short.
@@ -142,7 +153,8 @@ def test_a_folder_that_holds_a_run_is_left_alone(folder, capsys):
         (("--recipe", "best"), ("--recipe best", "recipe is fast")),
         (("--model", "wide"), ("--model wide", "model is post")),
         (("--learning-rate", 0.5), ("--learning-rate 0.5", "learning rate is")),
-        (("--steps", 5), ("--steps 5", "steps is 6")),
+        (("--steps", 5), ("--steps 5", "steps are 6")),
+        (("--epochs", 1), ("--epochs 1", "epochs are 2")),
     ],
 )
 def test_flags_that_do_not_match_the_run_are_refused(flags, named, folder, capsys):
