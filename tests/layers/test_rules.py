@@ -8,7 +8,7 @@ from tests.proof.cases import CASES, LAYERS
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_rule(case):
-    failed = checks.failures(checks.gather(case))
+    failed = checks.failures(checks.run(case))
     assert not failed, "\n\n".join(f"{name}: {message}" for name, message in failed.items())
 
 
