@@ -21,7 +21,11 @@ class Predict:
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
     """The run's folder, as `jaxcnn train` printed it."""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+    images: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="IMAGE...", help_behavior_hint=""),
+    ]
     """The pictures."""
     json: bool = False
     """Print one line of JSON a picture."""
