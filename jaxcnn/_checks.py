@@ -3,6 +3,7 @@
 Every array has been through `jnp.asarray` before it comes here, so its dtype is JAX's own.
 """
 
+import operator
 from collections.abc import Sequence
 
 import jax
@@ -24,17 +25,27 @@ def one_dtype(function: str, **operands: jax.Array | None) -> None:
         )
 
 
-def same_rank_and_dtype(function: str, **operands: jax.Array) -> None:
-    """Both operands have as many axes, and one dtype of whatever kind."""
-    (one, a), (other, b) = operands.items()
-    if a.ndim != b.ndim:
+def as_lax(lhs: jax.Array, rhs: jax.Array, padding: Sequence[tuple[int, int]] | str) -> None:
+    """What `lax.conv_general_dilated` refuses as well, in its words: ranks, dtypes, paddings."""
+    function = "conv_general_dilated"
+    if lhs.ndim != rhs.ndim:
         raise ValueError(
-            f"{one} has shape {a.shape} and {other} {b.shape}: {function} expects as many axes"
+            f"{function} lhs and rhs must have the same number of dimensions, got lhs {lhs.shape}, "
+            f"rhs {rhs.shape}"
         )
-    if a.dtype != b.dtype:
+    if lhs.dtype != rhs.dtype:
         raise TypeError(
-            f"{function} expects one dtype for all operands, got {one} {a.dtype}, {other} {b.dtype}"
+            f"{function} requires arguments to have the same dtypes, got lhs {lhs.dtype}, "
+            f"rhs {rhs.dtype}"
         )
+    if not isinstance(padding, str):
+        try:
+            tuple((operator.index(low), operator.index(high)) for low, high in padding)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"padding argument to {function} should be a string or a sequence of (low, high) "
+                f"pairs, got {padding!r}"
+            ) from None
 
 
 def floating(function: str, name: str, x: jax.Array) -> None:
@@ -183,4 +194,14 @@ def mask(where: jax.Array, logits: jax.Array) -> None:
         raise ValueError(
             f"where has shape {where.shape}: expected one that broadcasts to that of logits, "
             f"{logits.shape}"
+        )
+
+
+def activation(function: str, name: str | None, x: jax.Array) -> None:
+    """The activation is one that the layers have, and x is real where it compares."""
+    if name not in (None, "relu"):
+        raise ValueError(f'activation is {name!r}: {function} expects None or "relu"')
+    if name is not None and not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"activation is {name!r} and x {x.dtype}: relu expects real floating numbers"
         )

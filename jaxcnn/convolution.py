@@ -13,7 +13,9 @@ Backward, for the cotangent g of y:
 dx is itself a convolution: of g, padded by the kernel's size minus one less the forward padding,
 with w flipped along its spatial axes and its two channel axes exchanged. dw is one too: of x with
 g, where the batch takes the part of the channels and is summed. Strides dilate g; a dilated kernel
-is dilated in dx as well, and is the stride of dw; channel groups keep to themselves.
+is dilated in dx as well, and is the stride of dw; channel groups keep to themselves. With
+activation="relu" the y of these formulas is relu's x: before all of them, g becomes g where y > 0,
+and 0 elsewhere.
 
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
 mean over the batch belongs to the loss.
@@ -21,63 +23,46 @@ mean over the batch belongs to the loss.
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.dtypes import canonicalize_dtype
 from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from . import _checks
 from ._cotangent import cotangent, explicit_sharding
 from ._window import Padding, TransposedPadding, Window, ints, pairs, transposed_pairs
-from .lowering import correlate, correlate_over_batch
+from .lowering import Activation, Correlation, correlate, exchange_channels
 
 
-class _Setting(NamedTuple):
-    """What of a convolution is static: hashable, so that custom_vjp can keep it."""
-
-    window: Window
-    groups: int = 1
-    precision: Any = None
-    dtype: Any = None
-    out_sharding: Any = None
+def _convolve(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
+    return correlate(x, w, c, b)
 
 
-def _convolve(x, w, b, s: _Setting):
-    y = correlate(x, w, s.window, s.groups, s.precision, s.dtype, s.out_sharding)
-    return y if b is None else y + jnp.expand_dims(b, tuple(range(y.ndim - 1)))
+def _convolve_fwd(x, w, b, c: Correlation):
+    # x and w are what the formulas read, and y, alive as the next layer's x, where relu is open; b
+    # is kept for its dtype alone.
+    y = _convolve(x, w, b, c)
+    return y, (x, w, b, None if c.activation is None else y)
 
 
-def _convolve_fwd(x, w, b, s: _Setting):
-    # x and w are what the formulas read; b is kept for its dtype alone.
-    return _convolve(x, w, b, s), (x, w, b)
-
-
-def _convolve_bwd(s: _Setting, residuals, g):
-    x, w, b = residuals
+def _convolve_bwd(c: Correlation, residuals, g):
+    x, w, b, y = residuals
+    if y is not None:
+        g = jnp.where(y > 0, g, jnp.zeros_like(g))
     n, k = x.shape[1:-1], w.shape[:-2]
-    w_flipped = _exchange_channels(jnp.flip(w, tuple(range(len(k)))), s.groups)
-    dx = correlate(
-        g, w_flipped, s.window.of_dx(n, k), s.groups, s.precision, None, explicit_sharding(x)
-    )
-    dw = correlate_over_batch(
-        x, g, s.window.of_dw(n, k), s.groups, s.precision, explicit_sharding(w)
-    )
+    w_flipped = exchange_channels(jnp.flip(w, tuple(range(len(k)))), c.groups)
+    dx = correlate(g, w_flipped, c.of_dx(n, k, explicit_sharding(x)))
+    dw = correlate(x, g, c.of_dw(n, k, explicit_sharding(w)))
     db = None if b is None else cotangent(jnp.sum(g, tuple(range(g.ndim - 1))), b)
     return cotangent(dx, x), cotangent(dw, w), db
 
 
 _convolution = jax.custom_vjp(_convolve, nondiff_argnums=(3,))
 _convolution.defvjp(_convolve_fwd, _convolve_bwd)
-
-
-def _exchange_channels(w, groups: int):
-    """`[K.., C/G, O]` as `[K.., O/G, C]`: input and output channels exchanged, group by group."""
-    *k, c, o = w.shape
-    w = w.reshape(*k, c, groups, o // groups)
-    return jnp.swapaxes(w, -1, -3).reshape(*k, o // groups, groups * c)
 
 
 def conv(
@@ -90,6 +75,7 @@ def conv(
     kernel_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
     precision: lax.PrecisionLike = None,
+    activation: Activation = None,
 ) -> jax.Array:
     """Convolution with a bias, channels last, over one to three spatial axes.
 
@@ -107,6 +93,8 @@ def conv(
         feature_group_count: blocks of channels that do not see each other; `Cin` for a depthwise
             convolution.
         precision: as in `jax.lax.conv_general_dilated`.
+        activation: None, or "relu": y is max(y, 0), in the same pass; backward, g counts where
+            y > 0.
 
     Returns:
         `[N.., S'.., Cout]`, in the common dtype of x, w and b.
@@ -116,7 +104,8 @@ def conv(
     Raises:
         TypeError: dtypes differ or are neither floating nor complex, or an option is not a static
             integer.
-        ValueError: shapes do not fit each other, or the output would be empty.
+        ValueError: shapes do not fit each other, the output would be empty, or the activation is
+            another one.
 
     Reverse mode only: `jax.jvp` of this function raises, as of any `custom_vjp`; `jax.grad` of
     `jax.grad`, `jax.hessian` and `jax.jvp` of `jax.grad` work. For plain forward mode use
@@ -140,7 +129,9 @@ def conv(
     window = Window(strides, pairs(padding, n, k, strides, dilation), (1,) * axes, dilation)
     groups = _checks.groups(x.shape[-1], w, feature_group_count)
     _checks.bias(b, w.shape[-1])
-    return _batched(x, w, b, _Setting(window, groups, _hashable(precision)))
+    _checks.activation("conv", activation, x)
+    c = Correlation(window, groups=groups, precision=_hashable(precision), activation=activation)
+    return _batched(x, w, b, c)
 
 
 def conv_transpose(
@@ -154,6 +145,7 @@ def conv_transpose(
     feature_group_count: int = 1,
     transpose_kernel: bool = False,
     precision: lax.PrecisionLike = None,
+    activation: Activation = None,
 ) -> jax.Array:
     """Transposed convolution with a bias: the gradient of `conv` with respect to its input.
 
@@ -176,6 +168,8 @@ def conv_transpose(
         feature_group_count: blocks of channels that do not see each other, as in `conv`.
         transpose_kernel: flip w along its spatial axes and exchange its channel axes.
         precision: as in `jax.lax.conv_general_dilated`.
+        activation: None, or "relu": y is max(y, 0), in the same pass; backward, g counts where
+            y > 0.
 
     PyTorch's `conv_transpose(stride=s, padding=p, output_padding=q, groups=g, dilation=d)` is
     `conv_transpose(..., strides=s, kernel_dilation=d, feature_group_count=g,
@@ -190,7 +184,8 @@ def conv_transpose(
     Raises:
         TypeError: dtypes differ or are neither floating nor complex, or an option is not a static
             integer.
-        ValueError: shapes do not fit each other, or the output would be empty.
+        ValueError: shapes do not fit each other, the output would be empty, or the activation is
+            another one.
 
     Reverse mode only, as `conv`; for plain forward mode use `jaxcnn.reference.conv_transpose`.
 
@@ -212,11 +207,13 @@ def conv_transpose(
     (groups,) = ints("feature_group_count", feature_group_count, 1)
     if transpose_kernel:
         _checks.transposed_groups(w, groups)
-        w = _exchange_channels(jnp.flip(w, tuple(range(axes))), groups)
+        w = exchange_channels(jnp.flip(w, tuple(range(axes))), groups)
     _checks.groups(x.shape[-1], w, groups)
     _checks.bias(b, w.shape[-1])
     window = Window((1,) * axes, padding, strides, dilation)
-    return _batched(x, w, b, _Setting(window, groups, _hashable(precision)))
+    _checks.activation("conv_transpose", activation, x)
+    c = Correlation(window, groups=groups, precision=_hashable(precision), activation=activation)
+    return _batched(x, w, b, c)
 
 
 def conv_general_dilated(
@@ -257,29 +254,24 @@ def conv_general_dilated(
         (1, 1, 2, 2)
     """
     lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
-    _checks.same_rank_and_dtype("conv_general_dilated", lhs=lhs, rhs=rhs)
+    _checks.as_lax(lhs, rhs, padding)
     axes = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    batch, feature, *space = numbers.lhs_spec
-    x = jnp.transpose(lhs, (batch, *space, feature))
-    out, inp, *space = numbers.rhs_spec
-    w = jnp.transpose(rhs, (*space, inp, out))
-
     strides = ints("window_strides", window_strides, axes)
     lhs_dilation = ints("lhs_dilation", lhs_dilation, axes)
     rhs_dilation = ints("rhs_dilation", rhs_dilation, axes)
-    if isinstance(padding, str) and set(lhs_dilation) != {1}:
+    if isinstance(padding, str) and any(d != 1 for d in lhs_dilation):
         raise ValueError(
             f"padding is {padding!r} with lhs_dilation {lhs_dilation}: expected explicit (low, "
             "high) pairs, or jaxcnn.conv_transpose"
         )
-    padding = pairs(padding, x.shape[1:-1], w.shape[:-2], strides, rhs_dilation)
+    batch, feature, *space = numbers.lhs_spec
+    n = tuple(lhs.shape[axis] for axis in space)
+    out, inp, *taps = numbers.rhs_spec
+    k = tuple(rhs.shape[axis] for axis in taps)
+    padding = pairs(padding, n, k, strides, rhs_dilation)
     window = Window(strides, padding, lhs_dilation, rhs_dilation)
-    if not (
-        axes in (1, 2, 3)
-        and jnp.issubdtype(lhs.dtype, jnp.inexact)
-        and min(window.output_shape(x.shape[1:-1], w.shape[:-2])) > 0
-    ):
+    if not _has_rule(lhs.dtype, window.output_shape(n, k)):
         return lax.conv_general_dilated(
             lhs,
             rhs,
@@ -295,6 +287,8 @@ def conv_general_dilated(
             out_sharding,
         )
 
+    x = jnp.transpose(lhs, (batch, *space, feature))
+    w = jnp.transpose(rhs, (*taps, inp, out))
     (groups,) = ints("feature_group_count", feature_group_count, 1)
     (batches,) = ints("batch_group_count", batch_group_count, 1)
     if batches > 1:
@@ -312,14 +306,19 @@ def conv_general_dilated(
 
     canonical = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
     to_user = [canonical.index(axis) for axis in range(len(canonical))]
-    s = _Setting(
+    dtype = preferred_element_type
+    c = Correlation(
         window,
-        max(groups, batches),
-        _hashable(precision),
-        None if preferred_element_type is None else jnp.dtype(preferred_element_type),
-        _permuted_sharding(out_sharding, numbers.out_spec),
+        groups=max(groups, batches),
+        precision=_hashable(precision),
+        dtype=None if dtype is None else canonicalize_dtype(dtype),
+        sharding=_permuted_sharding(out_sharding, numbers.out_spec),
     )
-    return jnp.transpose(_batched(x, w, None, s), to_user)
+    return jnp.transpose(_batched(x, w, None, c), to_user)
+
+
+def _has_rule(dtype: Any, output: tuple[int, ...]) -> bool:
+    return len(output) in (1, 2, 3) and jnp.issubdtype(dtype, jnp.inexact) and min(output) > 0
 
 
 def _batch_groups_as_channels(x, groups: int):
@@ -340,14 +339,14 @@ def _permuted_sharding(sharding, out_spec: Sequence[int]):
     return canonical
 
 
-def _batched(x: jax.Array, w: jax.Array, b: jax.Array | None, s: _Setting) -> jax.Array:
+def _batched(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
     """The rule with the leading axes of x as one batch axis."""
     leading = x.shape[: x.ndim - w.ndim + 1]
     n, k = x.shape[len(leading) : -1], w.shape[:-2]
-    _checks.output(s.window.output_shape(n, k), n, k, s.window)
+    _checks.output(c.window.output_shape(n, k), n, k, c.window)
     if len(leading) == 1:
-        return _convolution(x, w, b, s)
-    y = _convolution(x.reshape(math.prod(leading), *x.shape[len(leading) :]), w, b, s)
+        return _convolution(x, w, b, c)
+    y = _convolution(x.reshape(math.prod(leading), *x.shape[len(leading) :]), w, b, c)
     return y.reshape(*leading, *y.shape[1:])
 
 

@@ -6,6 +6,9 @@ Backward, for the cotangent g of y, with every leading axis of x taken as one ba
 
     dx = g w^T        dw = x^T g        db = sum of g over the batch
 
+With activation="relu", as in the post's own layer, the y above is relu's x: before these formulas g
+becomes g where y > 0, and 0 elsewhere.
+
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
 mean over the batch belongs to the loss.
 """
@@ -17,22 +20,28 @@ from jax.typing import ArrayLike
 
 from . import _checks
 from ._cotangent import cotangent, explicit_sharding
+from .lowering import Activation
 
 
-def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
+def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activation) -> jax.Array:
     y = _contract(x, w, ((x.ndim - 1,), (0,)))
     if b is not None:
         y = y + jnp.expand_dims(b.astype(y.dtype), tuple(range(y.ndim - 1)))
-    return y.astype(x.dtype)
+    y = y.astype(x.dtype)
+    return y if activation is None else jnp.maximum(y, jnp.zeros((), y.dtype))
 
 
-def _affine_fwd(x, w, b):
-    # x and w are what the formulas read; b is kept for its dtype alone.
-    return _affine(x, w, b), (x, w, b)
+def _affine_fwd(x, w, b, activation: Activation):
+    # x and w are what the formulas read, and y, alive as the next layer's x, where relu is open; b
+    # is kept for its dtype alone.
+    y = _affine(x, w, b, activation)
+    return y, (x, w, b, None if activation is None else y)
 
 
-def _affine_bwd(residuals, g):
-    x, w, b = residuals
+def _affine_bwd(activation: Activation, residuals, g):
+    x, w, b, y = residuals
+    if y is not None:
+        g = jnp.where(y > 0, g, jnp.zeros_like(g))
     batch = tuple(range(x.ndim - 1))
     dx = _contract(g, w, ((g.ndim - 1,), (1,)))
     dw = _contract(x, g, (batch, batch), explicit_sharding(w))
@@ -40,17 +49,24 @@ def _affine_bwd(residuals, g):
     return cotangent(dx, x), cotangent(dw, w), db
 
 
-_dense = jax.custom_vjp(_affine)
+_dense = jax.custom_vjp(_affine, nondiff_argnums=(3,))
 _dense.defvjp(_affine_fwd, _affine_bwd)
 
 
-def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> jax.Array:
+def dense(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    activation: Activation = None,
+) -> jax.Array:
     """Fully connected layer: y = x w + b.
 
     Args:
         x: input `[.., Din]`.
         w: weights `[Din, Dout]`.
         b: bias `[Dout]`, or None.
+        activation: None, or "relu": y is max(y, 0); backward, g counts where y > 0.
 
     Returns:
         `[.., Dout]`, in the common dtype of x, w and b; sums of 16-bit numbers are kept in float32.
@@ -59,7 +75,7 @@ def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> jax.Array:
 
     Raises:
         TypeError: dtypes differ, or are neither floating nor complex.
-        ValueError: shapes do not fit each other.
+        ValueError: shapes do not fit each other, or the activation is another one.
 
     Reverse mode only, as every `custom_vjp`; for plain forward mode use `jaxcnn.reference.dense`.
 
@@ -82,7 +98,8 @@ def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> jax.Array:
         )
     _checks.bias(b, w.shape[1])
     _checks.one_dtype("dense", x=x, w=w, b=b)
-    return _dense(x, w, b)
+    _checks.activation("dense", activation, x)
+    return _dense(x, w, b, activation)
 
 
 def _contract(left, right, axes, out_sharding=None):

@@ -80,6 +80,7 @@ def conv(
     kernel_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
     precision: lax.PrecisionLike = None,
+    activation: Literal["relu"] | None = None,
 ) -> jax.Array:
     """`lax.conv_general_dilated` and a bias, as `jaxcnn.conv`."""
     x, w = jnp.asarray(x), jnp.asarray(w)
@@ -98,6 +99,7 @@ def conv(
         precision=precision,
     )
     y = y if b is None else _plus_bias(y, b)
+    y = y if activation is None else jax.nn.relu(y)
     return y if len(batch) == 1 else y.reshape(batch + y.shape[1:])
 
 
@@ -112,6 +114,7 @@ def conv_transpose(
     feature_group_count: int = 1,
     transpose_kernel: bool = False,
     precision: lax.PrecisionLike = None,
+    activation: Literal["relu"] | None = None,
 ) -> jax.Array:
     """`lax.conv_transpose` of each group of channels, and a bias, as `jaxcnn.conv_transpose`."""
     x, w = jnp.asarray(x), jnp.asarray(w)
@@ -133,6 +136,7 @@ def conv_transpose(
     groups = [jnp.split(a, feature_group_count, -1) for a in (x, w)]
     y = jnp.concatenate([transposed(*pair) for pair in zip(*groups, strict=True)], -1)
     y = y if b is None else _plus_bias(y, b)
+    y = y if activation is None else jax.nn.relu(y)
     return y if len(batch) == 1 else y.reshape(batch + y.shape[1:])
 
 
@@ -286,10 +290,17 @@ def softmax(x: ArrayLike, axis: int | tuple[int, ...] = -1) -> jax.Array:
     return e / e.sum(axis, keepdims=True)
 
 
-def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> jax.Array:
+def dense(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    activation: Literal["relu"] | None = None,
+) -> jax.Array:
     """`x @ w + b`, as `jaxcnn.dense`."""
     y = jnp.matmul(jnp.asarray(x), jnp.asarray(w))
-    return y if b is None else _plus_bias(y, b)
+    y = y if b is None else _plus_bias(y, b)
+    return y if activation is None else jax.nn.relu(y)
 
 
 def softmax_cross_entropy(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from .._extras import missing
 from .leaf import LeafComparison
 from .table import Table
 
@@ -78,16 +79,14 @@ class Comparison:
             A matplotlib Figure (matplotlib is in the `train` extra).
 
         Raises:
-            ImportError: matplotlib is not installed.
             KeyError: there is no leaf of that path.
+            ImportError: Matplotlib is not installed; names the extra.
         """
         leaves = self.leaves if path is None else (self[path],)
         try:
             from .picture import picture
         except ModuleNotFoundError as error:
-            if error.name != "matplotlib":
+            if (message := missing(error, "plot()")) is None:
                 raise
-            raise ImportError(
-                "plot needs matplotlib, which is not installed: pip install 'jaxcnn[train]'"
-            ) from None
+            raise ImportError(message) from None
         return picture(leaves, self.name)

@@ -1,5 +1,7 @@
 """How each correlation is put to XLA: the only rooms that know platform, devices and speed."""
 
-from .rule import correlate as correlate
-from .rule import correlate_over_batch as correlate_over_batch
+from .correlation import Activation as Activation
+from .correlation import Correlation as Correlation
+from .primitive import correlate as correlate
+from .primitive import exchange_channels as exchange_channels
 from .rule import using as using

@@ -19,6 +19,7 @@ from .._window import Window
 
 Activation = Literal["relu"] | None
 Shape = tuple[int, ...]
+FREE = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Correlation:
         dtype: of the result; None is that of the operands.
         activation: what is done to y, once the bias is added.
         sharding: of the result, where mesh axes are explicit; there XLA does it as it is.
-        form: the name of the form to use, or None to choose.
+        form: the name of the form to use where there is one of that name; None is what `using`
+            forces, FREE to choose whatever it forces.
     """
 
     window: Window
@@ -52,6 +54,26 @@ class Correlation:
     def linear(self) -> "Correlation":
         """The same without its activation."""
         return self.with_(activation=None)
+
+    def of_dx(self, n: Shape, k: Shape, sharding: Any = None) -> "Correlation":
+        """The sum over the channels of g and the flipped kernel that gives dx.
+
+        Args:
+            n: the spatial shape of the forward pass's input.
+            k: the spatial shape of its kernel.
+            sharding: of dx, where mesh axes are explicit.
+        """
+        window = self.window.of_dx(n, k)
+        return self._transposed(window=window, over_batch=False, sharding=sharding)
+
+    def of_dw(self, n: Shape, k: Shape, sharding: Any = None) -> "Correlation":
+        """The sum over the batch of x and g that gives dw, and of a dw the forward pass again."""
+        window = self.window.of_dw(n, k)
+        return self._transposed(window=window, over_batch=not self.over_batch, sharding=sharding)
+
+    def _transposed(self, **changes: Any) -> "Correlation":
+        # A cotangent gets the dtype of its primal, and neither bias nor activation.
+        return self.with_(activation=None, dtype=None, **changes)
 
     def output_shape(self, x: Shape, w: Shape) -> Shape:
         """The shape of the result for operands of these shapes."""

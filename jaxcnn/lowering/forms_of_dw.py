@@ -8,6 +8,7 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
   in cache.
 - quarters: a narrow layer's sum in four parts, which XLA runs at the same time as each other and as
   dx.
+- planes: with three axes, a sum over the other two for each tap of the first.
 - shifted: depthwise, a sum over rows of products of x, shifted, with g.
 - split: one convolution a group.
 - exchanged: x and g change places; g is then strided where x was dilated (conv_transpose). Also
@@ -15,7 +16,6 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
 """
 
 import itertools
-import math
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -28,11 +28,9 @@ from .._taps import Taps, gather, pad
 from .._widen import widen
 from .._window import Window, span
 from . import plain
-from .correlation import Correlation, Shape
-from .primitive import bind
-
-# What of x and g stays in a core's cache, in elements.
-_CACHED = 2**19
+from .correlation import Correlation
+from .parts import parts_in_cache
+from .primitive import correlate
 
 
 def quarters(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
@@ -54,8 +52,8 @@ def rows(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     parts = parts_in_cache(x.shape, g.shape)
     x = x.reshape(n // parts, parts, *space, channels)
     g = g.reshape(n // parts, parts, *m, o)
-    upper = Taps(_of_axes(layer, slice(-1)), k[:-1], tuple(space[:-1]))
-    along = c.with_(window=_of_axes(c.window, slice(-1, None)), over_batch=False, groups=1)
+    upper = Taps(of_axes(layer, slice(-1)), k[:-1], tuple(space[:-1]))
+    along = c.with_(window=of_axes(c.window, slice(-1, None)), over_batch=False, groups=1)
 
     def part(i):
         image = jnp.transpose(x[:, i], (r + 1, r, *range(1, r), 0))
@@ -115,22 +113,35 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 def split(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     """One convolution a group, concatenated."""
     parts = zip(jnp.split(x, c.groups, -1), jnp.split(g, c.groups, -1), strict=True)
-    return jnp.concatenate([bind(a, b, c=c.with_(groups=1)) for a, b in parts], -1)
+    return jnp.concatenate([correlate(a, b, c.with_(groups=1)) for a, b in parts], -1)
 
 
 def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """`dw`, flipped and with its channels exchanged, is that of g over x, strided by x's dilation."""
+    """`dw`, flipped and its channels exchanged, is that of g over x, strided by x's dilation."""
     n, m, d = x.shape[1:-1], g.shape[1:-1], c.window.lhs_dilation
     k, ones = c.window.output_shape(n, m), (1,) * len(d)
     pads = []
     for ni, mi, ki, di, (low, _) in zip(n, m, k, d, c.window.padding, strict=True):
         before = ki - 1 - low
         pads.append((before, ki - 1 + span(ni, di) - mi - before))
-    dw = bind(g, x, c=c.with_(window=Window(ones, tuple(pads), ones, d)))
+    dw = correlate(g, x, c.with_(window=Window(ones, tuple(pads), ones, d)))
     return jnp.swapaxes(jnp.flip(dw, tuple(range(len(k)))), -1, -2)
 
 
-def _of_axes(window: Window, axes: slice) -> Window:
+def planes(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """For each tap of the first axis the sum over the other axes; the first joins the batch."""
+    (_, *space, channels), m = x.shape, g.shape[1:-1]
+    k = c.window.output_shape(space, m)
+    first = Taps(of_axes(c.window.of_dw(space, m), slice(1)), k[:1], tuple(space[:1]))
+    others = c.with_(window=of_axes(c.window, slice(1, None)))
+    flat = g.reshape(-1, *g.shape[2:])
+    # The axes behind the first are channels to it.
+    planes = gather(x.reshape(*x.shape[:2], -1), first, 0)
+    joined = (plane.reshape(-1, *space[1:], channels) for plane in planes)
+    return jnp.stack([correlate(plane, flat, others) for plane in joined])
+
+
+def of_axes(window: Window, axes: slice) -> Window:
     """The window along some of its axes."""
     return Window(
         window.strides[axes],
@@ -138,12 +149,3 @@ def _of_axes(window: Window, axes: slice) -> Window:
         window.lhs_dilation[axes],
         window.rhs_dilation[axes],
     )
-
-
-def parts_in_cache(x: Shape, g: Shape) -> int:
-    """The least divisor of the batch whose parts stay in cache; 1 where the whole nearly does."""
-    size = math.prod(x) + math.prod(g)
-    if size < 2 * _CACHED:
-        return 1
-    divisors = [d for d in range(1, x[0] + 1) if x[0] % d == 0]
-    return next((d for d in divisors if size <= d * _CACHED), x[0])

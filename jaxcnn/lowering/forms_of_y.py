@@ -33,7 +33,7 @@ from .._widen import widen
 from .._window import Window
 from . import plain
 from .correlation import Correlation
-from .primitive import bind
+from .primitive import correlate
 from .tile import tile
 
 # The channels of the narrow groups that share a convolution: a vector or two.
@@ -101,7 +101,7 @@ def split(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
         w = _block_diagonal(w, c.groups, together)
     blocks = c.groups // together
     parts = zip(jnp.split(x, blocks, -1), jnp.split(w, blocks, -1), strict=True)
-    return jnp.concatenate([bind(a, b, c=c.with_(groups=1)) for a, b in parts], -1)
+    return jnp.concatenate([correlate(a, b, c.with_(groups=1)) for a, b in parts], -1)
 
 
 def phased(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
@@ -124,7 +124,9 @@ def phased(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
         part = w[tuple(slice(a, None, di) for a, di in zip(first, d, strict=True))]
         if part.size:
             ones = (1,) * len(k)
-            phases[phase] = bind(x, part, c=c.with_(window=Window(ones, tuple(pads), ones, ones)))
+            phases[phase] = correlate(
+                x, part, c.with_(window=Window(ones, tuple(pads), ones, ones))
+            )
     if not phases:
         return jnp.zeros((x.shape[0], *m, w.shape[-1]), x.dtype)
     full = interleave(phases, d)
@@ -150,7 +152,7 @@ def subpixel(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     w = jnp.transpose(w, (*range(0, 2 * axes, 2), 2 * axes, *range(1, 2 * axes, 2), 2 * axes + 1))
     w = w.reshape(*w.shape[: axes + 1], -1)  # [T.., C, R.. * O]
     ones = (1,) * axes
-    y = bind(x, w, c=c.with_(window=Window(ones, tuple(pads), ones, ones)))
+    y = correlate(x, w, c.with_(window=Window(ones, tuple(pads), ones, ones)))
     y = y.reshape(-1, *rows, *d, o)
     phases = [i + 1 + j * axes for i in range(axes) for j in (0, 1)]
     y = jnp.transpose(y, (0, *phases, 2 * axes + 1))

@@ -13,16 +13,18 @@ import platform
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
+from jax import lax
 
 from .._taps import pad
 from .._window import Window
 from . import plain
 from .correlation import Correlation, Problem
+from .parts import parts_in_cache
 
 # The versions of jaxlib on which the call was proven, on Linux and x86-64.
 PROVEN = ("0.10.2", "0.12.0", "0.12.0.1")
@@ -31,8 +33,23 @@ NEEDS = {"float32": "avx2", "bfloat16": "avx512_bf16", "float16": "avx512_fp16"}
 
 
 def fits(p: Problem) -> bool:
-    """Whether oneDNN takes the problem, here."""
-    return takes(p) and available(jnp.dtype(p.dtype).name)
+    """Whether oneDNN takes the problem, here and now."""
+    return takes(p) and wanted() and available(jnp.dtype(p.dtype).name)
+
+
+def wanted() -> bool:
+    """Whether the engine may be used: not where it is turned off, nor where programs are kept.
+
+    JAX cannot write a program that holds the call into its persistent compilation cache, and warns
+    at every compilation. `JAXCNN_ONEDNN=1` asks for the engine all the same.
+    """
+    asked = os.environ.get("JAXCNN_ONEDNN")
+    if asked in ("0", "1"):
+        return asked == "1"
+    config = jax.config
+    kept = config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    folder = config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    return not (kept and folder)
 
 
 def takes(p: Problem) -> bool:
@@ -64,7 +81,7 @@ def _is_within(p: Problem) -> bool:
     )
 
 
-def run(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation) -> jax.Array:
+def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) -> jax.Array:
     """The correlation, with its bias and its activation inside the call."""
     window = c.window
     if any(low < 0 or high < 0 for low, high in window.padding):
@@ -72,12 +89,15 @@ def run(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation) -> jax.Array:
         cut = tuple((max(low, 0), max(high, 0)) for low, high in window.padding)
         c = c.with_(window=replace(window, padding=cut))
     if c.over_batch:
-        return _over_batch(x, w, c)
-    return _convolution(x, w, b, c)
+        return _over_batch_in_parts(x, w, c)
+    return _convolution(x, w, c, b)
 
 
-def _convolution(x: jax.Array, w: jax.Array, b: Sequence[jax.Array], c: Correlation) -> jax.Array:
-    ops = ["BIAS"] * len(b) + ["RELU"] * (c.activation == "relu")
+def _convolution(
+    x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None
+) -> jax.Array:
+    biases = [] if b is None else [b.astype(x.dtype)]
+    ops = ["BIAS"] * len(biases) + ["RELU"] * (c.activation == "relu")
     shape = c.output_shape(x.shape, w.shape)
     call = jax.ffi.ffi_call(
         "__onednn$convolution",
@@ -85,7 +105,7 @@ def _convolution(x: jax.Array, w: jax.Array, b: Sequence[jax.Array], c: Correlat
         custom_call_api_version=1,
         legacy_backend_config=json.dumps({"onednn_conv_config": _configuration(w.shape, c, ops)}),
     )
-    return call(x, w, *(v.astype(x.dtype) for v in b))
+    return call(x, w, *biases)
 
 
 def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict:
@@ -119,8 +139,18 @@ def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict:
     }
 
 
+def _over_batch_in_parts(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """`dw`, one part of the batch after the other, so that its transposed copies stay in cache."""
+    parts = parts_in_cache(x.shape, g.shape)
+    x, g = (v.reshape(parts, -1, *v.shape[1:]) for v in (x, g))
+    dw = _over_batch(x[0], g[0], c)
+    if parts == 1:
+        return dw
+    return lax.fori_loop(1, parts, lambda i, dw: dw + _over_batch(x[i], g[i], c), dw)
+
+
 def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """dw by the forward convolution: the batch is the channel that is summed.
+    """`dw` by the forward convolution: the batch is the channel that is summed.
 
     The channels of x are one more spatial axis, over which the kernel has one tap.
     """
@@ -141,14 +171,14 @@ def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     )
     if each == 1:
         wider, image, kernel = window, jnp.squeeze(image, -2), jnp.squeeze(kernel, -3)
-    dw = _convolution(image, kernel, (), c.with_(window=wider, over_batch=False))[0]
+    dw = _convolution(image, kernel, c.with_(window=wider, over_batch=False))[0]
     return dw if each > 1 else jnp.expand_dims(dw, -2)
 
 
 @functools.cache
 def available(dtype: str) -> bool:
-    """Whether the engine is there for operands of this dtype: a proven one, which computes right."""
-    if os.environ.get("JAXCNN_ONEDNN") == "0" or jaxlib.__version__ not in PROVEN:
+    """Whether a proven engine is there for operands of this dtype, and computes right."""
+    if version("jaxlib") not in PROVEN:
         return False
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return False
@@ -172,18 +202,21 @@ def _computes_right(dtype: str) -> bool:
     c = Correlation(window, groups=2, activation="relu")
     operands = [rng.normal(size=s).astype(dtype) for s in ((2, 7, 8, 4), (3, 2, 2, 6), (6,))]
 
+    def by_onednn(x, w, b):
+        return run(x, w, c, b)
+
     def by_xla(x, w, b):
-        return plain.finished(plain.correlation(x, w, c.linear()), b, activation="relu")
+        return plain.finished(plain.correlation(x, w, c), b, c.activation)
 
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
-        found = jax.jit(functools.partial(run, c=c))(*operands)
+        found = jax.jit(by_onednn)(*operands)
         expected = jax.jit(by_xla)(*operands)
     found, expected = (np.asarray(v).astype(np.float32) for v in (found, expected))
     rounding = 100 * float(jnp.finfo(dtype).eps)
     if found.shape == expected.shape and np.allclose(found, expected, rounding, rounding):
         return True
     warnings.warn(
-        f"jaxcnn: oneDNN inside jaxlib {jaxlib.__version__} differs from XLA in {dtype} on this "
+        f"jaxcnn: oneDNN inside jaxlib {version('jaxlib')} differs from XLA in {dtype} on this "
         "machine; XLA's own convolutions are used instead (JAXCNN_ONEDNN=0 says so from the start)",
         RuntimeWarning,
         stacklevel=2,

@@ -63,10 +63,10 @@ def _one_by_one(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     return jnp.concatenate([correlation(a, b, c.with_(groups=1)) for a, b in parts], -1)
 
 
-def finished(y: jax.Array, *b: jax.Array, activation: Activation) -> jax.Array:
+def finished(y: jax.Array, b: jax.Array | None, activation: Activation) -> jax.Array:
     """`y` with its bias, if there is one, and activated."""
-    for bias in b:
-        y = y + jnp.expand_dims(bias.astype(y.dtype), tuple(range(y.ndim - 1)))
+    if b is not None:
+        y = y + jnp.expand_dims(b.astype(y.dtype), tuple(range(y.ndim - 1)))
     return activated(y, activation)
 
 

@@ -9,6 +9,9 @@ of devices known. `choice` has the tables.
 """
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +25,33 @@ from . import plain
 from .correlation import Correlation
 
 
-def bind(x: jax.Array, w: jax.Array, *b: jax.Array, c: Correlation) -> jax.Array:
-    """The correlation, by the primitive; where mesh axes are explicit, as XLA has it."""
+def correlate(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) -> jax.Array:
+    """The correlation of x with w, plus b, activated; c says over what and how."""
     # With a preferred element type the cotangent may be wider than the operand it meets.
     wide = max(x.dtype, w.dtype, key=lambda d: d.itemsize)
     x, w = x.astype(wide), w.astype(wide)
-    shape, dtype = c.output_shape(x.shape, w.shape), c.dtype or x.dtype
+    if c.form is None:
+        c = c.with_(form=_forced)
+    shape = c.output_shape(x.shape, w.shape)
     if not (x.size and w.size) or 0 in shape:
-        empty = jnp.zeros(shape, dtype)
-        return plain.finished(empty, *b, activation=c.activation)
+        return plain.finished(jnp.zeros(shape, c.dtype or wide), b, c.activation)
     if c.sharding is not None or explicit_sharding(x) is not None:
-        return plain.finished(plain.correlation(x, w, c), *b, activation=c.activation)
-    return correlation_p.bind(*as_varying(x, w, *b), c=c)
+        return plain.finished(plain.correlation(x, w, c), b, c.activation)
+    return correlation_p.bind(*as_varying(x, w, *([] if b is None else [b])), c=c)
+
+
+_forced: str | None = None
+
+
+@contextmanager
+def forcing(form: str | None) -> Iterator[None]:
+    """Have every correlation that is traced here take this form."""
+    global _forced
+    before, _forced = _forced, form
+    try:
+        yield
+    finally:
+        _forced = before
 
 
 correlation_p = Primitive("correlation")
@@ -64,16 +82,14 @@ def _jvp(primals, tangents, *, c: Correlation):
     dx, dw, *db = tangents
     terms = []
     if not isinstance(dx, ad.Zero):
-        terms.append(bind(dx, w, c=c.linear()))
+        terms.append(correlate(dx, w, c.linear()))
     if not isinstance(dw, ad.Zero):
-        terms.append(bind(x, dw, c=c.linear()))
+        terms.append(correlate(x, dw, c.linear()))
     terms += [
         jnp.broadcast_to(lax.expand_dims(v, tuple(range(y.ndim - 1))), y.shape)
         for v in db
         if not isinstance(v, ad.Zero)
     ]
-    if not terms:
-        return y, ad.Zero.from_primal_value(y)
     dy = functools.reduce(jnp.add, (t.astype(y.dtype) for t in terms))
     return y, dy if c.activation is None else jnp.where(y > 0, dy, jnp.zeros_like(dy))
 
@@ -91,23 +107,20 @@ def _transpose(ct, x, w, *b, c: Correlation):
     return None, to_w(ct, x, w.aval, c).astype(w.aval.dtype)
 
 
-def to_x(g, x, w, c: Correlation):
+def to_x(g: jax.Array, x: Any, w: jax.Array, c: Correlation) -> jax.Array:
     """The transpose of the correlation with respect to x, of whose shape x is."""
-    linear = c.with_(dtype=None)
-    if not c.over_batch:
-        w_flipped = exchange_channels(jnp.flip(w, tuple(range(w.ndim - 2))), c.groups)
-        window = c.window.of_dx(x.shape[1:-1], w.shape[:-2])
-        return bind(g, w_flipped, c=linear.with_(window=window))
-    # The sum over the batch is dw of a layer whose cotangent is w; of that layer g is the kernel.
-    layer = c.window.of_dw(x.shape[1:-1], w.shape[1:-1])
-    return to_x(w, x, g, linear.with_(window=layer, over_batch=False))
+    n = x.shape[1:-1]
+    if c.over_batch:
+        # The sum over the batch is dw of a layer whose cotangent is w; of that layer g is the w.
+        return to_x(w, x, g, c.of_dw(n, w.shape[1:-1]))
+    w_flipped = exchange_channels(jnp.flip(w, tuple(range(w.ndim - 2))), c.groups)
+    return correlate(g, w_flipped, c.of_dx(n, w.shape[:-2]))
 
 
-def to_w(g, x, w, c: Correlation):
+def to_w(g: jax.Array, x: jax.Array, w: Any, c: Correlation) -> jax.Array:
     """The transpose of the correlation with respect to w, of whose shape w is."""
     k = w.shape[1:-1] if c.over_batch else w.shape[:-2]
-    window = c.window.of_dw(x.shape[1:-1], k)
-    return bind(x, g, c=c.with_(window=window, over_batch=not c.over_batch, dtype=None))
+    return correlate(x, g, c.of_dw(x.shape[1:-1], k))
 
 
 def exchange_channels(w: jax.Array, groups: int) -> jax.Array:
@@ -124,32 +137,43 @@ ad.primitive_transposes[correlation_p] = _transpose
 # Batching: the new axis joins the batch or the channels, or is a loop where both operands have it.
 
 
-def _batch(operands, axes, *, c: Correlation):
+def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
     x, w, *b = operands
     x_axis, w_axis, *b_axes = axes
+    if 0 in (v.shape[a] for v, a in zip(operands, axes, strict=True) if a is not None):
+        one = [
+            v.shape if a is None else v.shape[:a] + v.shape[a + 1 :]
+            for v, a in zip((x, w), (x_axis, w_axis), strict=True)
+        ]
+        return jnp.zeros((0, *c.output_shape(*one)), c.dtype or x.dtype), 0
     if b and (w_axis is not None or b_axes[0] is not None):
         # Bias and activation act on y alone, after the sum.
-        y, axis = _batch((x, w), (x_axis, w_axis), c=c.linear())
+        if x_axis is None and w_axis is None:
+            y = correlate(x, w, c.linear())[None]
+        else:
+            y, axis = _batch((x, w), (x_axis, w_axis), c=c.linear())
+            y = jnp.moveaxis(y, axis, 0)
         (bias,), (b_axis,) = b, b_axes
-        y = y if axis is None else jnp.moveaxis(y, axis, 0)
         bias = bias[None] if b_axis is None else jnp.moveaxis(bias, b_axis, 0)
-        bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - (axis is not None) - 1), -1)
+        bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - 2), bias.shape[-1])
         return plain.activated(y + bias.astype(y.dtype), c.activation), 0
     if x_axis is not None and w_axis is not None:
         return _batch_both(jnp.moveaxis(x, x_axis, 0), jnp.moveaxis(w, w_axis, 0), c), 0
     if x_axis is not None and not c.over_batch:
         x = jnp.moveaxis(x, x_axis, 0)
-        y = bind(x.reshape(-1, *x.shape[2:]), w, *b, c=c)
+        y = correlate(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), w, c, *b)
         return y.reshape(*x.shape[:2], *y.shape[1:]), 0
     if x_axis is not None:
         size = x.shape[x_axis]
-        y = bind(_onto_channels(x, x_axis, c.groups), w, c=c)
-        return y.reshape(*y.shape[:-2], size, -1, y.shape[-1]), y.ndim - 2
+        y = correlate(_onto_channels(x, x_axis, c.groups), w, c)
+        *lead, channels, o = y.shape
+        return y.reshape(*lead, size, channels // size, o), y.ndim - 2
+    assert w_axis is not None
     size = w.shape[w_axis]
-    y = bind(x, _onto_channels(w, w_axis, c.groups), c=c)
-    y = y.reshape(*y.shape[:-1], c.groups, size, -1)
-    y = jnp.moveaxis(y, -2, 0)
-    return y.reshape(*y.shape[:-2], -1), 0
+    y = correlate(x, _onto_channels(w, w_axis, c.groups), c)
+    *lead, channels = y.shape
+    y = y.reshape(*lead, c.groups, size, channels // (c.groups * size))
+    return jnp.moveaxis(y, -2, 0).reshape(size, *lead, channels // size), 0
 
 
 def _onto_channels(x, axis: int, groups: int):
@@ -160,9 +184,9 @@ def _onto_channels(x, axis: int, groups: int):
     return jnp.swapaxes(x, -2, -3).reshape(*lead, size * channels)
 
 
-def _batch_both(x, w, c: Correlation):
+def _batch_both(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     """Both operands have the new axis: its entries do not see each other."""
-    return lax.map(lambda operands: bind(*operands, c=c), (x, w))
+    return lax.map(lambda both: correlate(both[0], both[1], c), (x, w))
 
 
 batching.primitive_batchers[correlation_p] = _batch

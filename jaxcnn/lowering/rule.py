@@ -1,20 +1,15 @@
-"""Where a correlation is asked for, and where it is lowered: the form is chosen for the target."""
+"""Where a correlation is lowered: the form is chosen for what the program is compiled for."""
 
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import jax
 from jax.interpreters import mlir
 from jax.sharding import ManualAxisType
 
-from .._window import Window
 from . import choice
-from .correlation import Activation, Correlation, Problem, Target
-from .primitive import bind, correlation_p
-
-_forced: str | None = None
+from .correlation import Correlation, Problem, Target
+from .primitive import correlation_p, forcing
 
 
 @contextmanager
@@ -27,44 +22,10 @@ def using(form: str) -> Iterator[None]:
     Raises:
         ValueError: neither has.
     """
-    global _forced
     if form not in choice.NAMES:
         raise ValueError(f"form is {form!r}: expected one of {', '.join(choice.NAMES)}")
-    before, _forced = _forced, form
-    try:
+    with forcing(form):
         yield
-    finally:
-        _forced = before
-
-
-def correlate(
-    x: jax.Array,
-    w: jax.Array,
-    window: Window,
-    groups: int = 1,
-    precision: Any = None,
-    dtype: Any = None,
-    sharding: Any = None,
-    *,
-    b: jax.Array | None = None,
-    activation: Activation = None,
-) -> jax.Array:
-    """The correlation of x with w over `window`, plus b, activated: `[N, S'.., O]`."""
-    c = Correlation(window, False, groups, precision, dtype, activation, sharding, _forced)
-    return bind(x, w, *(() if b is None else (b,)), c=c)
-
-
-def correlate_over_batch(
-    x: jax.Array,
-    g: jax.Array,
-    window: Window,
-    groups: int = 1,
-    precision: Any = None,
-    sharding: Any = None,
-) -> jax.Array:
-    """The correlation of x with g over `window`, batch summed: `[K.., C/G, O]`."""
-    c = Correlation(window, True, groups, precision, None, None, sharding, _forced)
-    return bind(x, g, c=c)
 
 
 # What is inside is computed where its operands are: nothing there varies over devices.

@@ -5,6 +5,7 @@ the output with a dict of the gradients. No JAX here: the only thing shared with
 meaning of the arguments.
 """
 
+import functools
 import itertools
 import math
 
@@ -82,6 +83,20 @@ def with_bias(x, w, b, g, y, dx, dw):
     return y.reshape(g.shape), gradients
 
 
+def with_activation(layer):
+    """The loops of a layer with relu behind it: g counts where y, found first, is above 0."""
+
+    @functools.wraps(layer)
+    def activated(g, *operands, activation=None, **options):
+        y, gradients = layer(g, *operands, **options)
+        if activation is None:
+            return y, gradients
+        return np.maximum(y, 0), layer(np.where(y > 0, g, 0), *operands, **options)[1]
+
+    return activated
+
+
+@with_activation
 def conv(g, x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, feature_group_count=1):
     n = w.ndim - 2
     strides, dilation = per_axis(strides, n), per_axis(kernel_dilation, n)
@@ -107,6 +122,7 @@ def transposed_pairs(padding, spans, strides):
     return result
 
 
+@with_activation
 def conv_transpose(
     g, x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, feature_group_count=1,
     transpose_kernel=False,
@@ -283,6 +299,7 @@ def softmax(g, x, axis=-1):
     return unrows(y, axis, x.shape), {"x": unrows(dx, axis, x.shape)}
 
 
+@with_activation
 def dense(g, x, w, b=None):
     xs, gs = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
     y, dx, dw = np.zeros(gs.shape), np.zeros(xs.shape), np.zeros(w.shape)

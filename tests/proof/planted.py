@@ -283,7 +283,30 @@ def _label_off_by_one(b):
     return b.right(arrays=b.arrays | {"labels": (b.arrays["labels"] + 1) % 3})
 
 
+def _relu_forgotten(b):
+    return b.right(activation=None)
+
+
+def _relu_forgotten_in_db(b):
+    return _but(b, b=b.right(activation=None)["b"])
+
+
+def _relu_by_the_bias_alone(b):
+    return b.right(jnp.where(b.arrays["b"] > 0, b.g, 0), activation=None)
+
+
+def _activated(case: Case) -> bool:
+    return case.options.get("activation") == "relu"
+
+
 MISTAKES = [
+    *(Mistake("relu's mask forgotten", layer, _relu_forgotten, _activated)
+      for layer in ("conv", "conv_transpose", "dense")),
+    *(Mistake("relu's mask forgotten in db", layer, _relu_forgotten_in_db,
+              lambda c: _activated(c) and "b" in c.arrays)
+      for layer in ("conv", "conv_transpose", "dense")),
+    Mistake("relu's mask from the bias alone", "conv", _relu_by_the_bias_alone,
+            lambda c: _activated(c) and "b" in c.arrays),
     Mistake("kernel not flipped", "conv", _kernel_not_flipped, lambda c: max(_kernel(c)) > 1),
     Mistake("channels not exchanged", "conv", _channels_not_exchanged, _square),
     Mistake("padding of dx off by one", "conv", _pad_off_by_one, _padded),

@@ -68,7 +68,8 @@ def _conv(choose) -> Case:
     arrays = _normal(x=(*_lead(choose), *sizes, c), w=(*k, c // groups, o))
     arrays |= choose(({}, _normal(b=(o,))))
     options = {"strides": strides, "padding": padding, "kernel_dilation": dilation}
-    return Case("conv", arrays, options | {"feature_group_count": groups})
+    options |= {"feature_group_count": groups, "activation": choose((None, None, "relu"))}
+    return Case("conv", arrays, options)
 
 
 def _conv_transpose(choose) -> Case:
@@ -84,7 +85,7 @@ def _conv_transpose(choose) -> Case:
     options = {
         "strides": strides, "padding": choose(("SAME", "VALID", 1, pairs)),
         "kernel_dilation": dilation, "transpose_kernel": transposed,
-        "feature_group_count": groups,
+        "feature_group_count": groups, "activation": choose((None, None, "relu")),
     }  # fmt: skip
     return Case("conv_transpose", arrays, options)
 

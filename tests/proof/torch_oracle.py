@@ -24,7 +24,10 @@ def value_and_gradients(case: Case, inputs: dict[str, np.ndarray], g: np.ndarray
         name: torch.tensor(x, requires_grad=name in case.differentiable)
         for name, x in inputs.items()
     }
-    y = layer(*free.values(), **case.options)
+    options = {k: v for k, v in case.options.items() if k != "activation"}
+    y = layer(*free.values(), **options)
+    if case.options.get("activation") == "relu":
+        y = F.relu(y)
     if y is None:
         return None
     y.backward(torch.tensor(g))
