@@ -1,4 +1,4 @@
-"""The command line: `jaxcnn train | evaluate | predict | visualize | compare | bench`."""
+"""The command line: `jaxcnn train | evaluate | predict | visualize | play | compare | bench`."""
 
 import os
 import sys
@@ -59,6 +59,7 @@ def _parse(argv: Sequence[str]) -> Any:
     from .bench import Bench
     from .compare import Compare
     from .evaluate import Evaluate
+    from .play import Play
     from .predict import Predict
     from .train import Train
     from .visualize import Visualize
@@ -68,6 +69,7 @@ def _parse(argv: Sequence[str]) -> Any:
         "evaluate": Evaluate,
         "predict": Predict,
         "visualize": Visualize,
+        "play": Play,
         "compare": Compare,
         "bench": Bench,
     }
