@@ -310,8 +310,6 @@ const KINDS = {
   dx: { title: "Backward", say: "the gradient dJ/dx at every place, from the loss back to the drawing" },
   change: { title: "After one step", say: "how much each place changed: after minus before" },
 };
-const GAP = 3;
-
 class Column {
   constructor(kind, name) {
     Object.assign(this, { kind, name, shape: shapeOf(name), rows: null });
@@ -366,18 +364,19 @@ class Column {
     if (this.rows) return;
     const [h, w] = this.shape.length === 3 ? this.shape : this.flat(narrow);
     const n = this.channels;
+    this.gap = n <= 4 ? 3 : narrow ? 1 : 2; // Pixels between two maps.
     if (narrow) {
       this.across = n === 1 ? 1 : Math.min(n, n > 4 ? 8 : 4);
       this.down = Math.ceil(n / this.across);
       const room = n === 1 && this.shape.length === 3 ? width * 0.5 : width;
-      this.cell = Math.max(1, Math.floor((room / this.across - GAP) / w));
+      this.cell = Math.max(1, Math.floor(((room + this.gap) / this.across - this.gap) / w));
     } else {
       this.down = n <= 4 ? n : n <= 16 ? 8 : n <= 32 ? 8 : 16;
       this.across = Math.ceil(n / this.down);
-      this.cell = Math.max(1, Math.min(this.shape.length === 3 ? (n === 1 ? 3 : 4) : 7, Math.floor((250 / this.down - GAP) / h)));
+      this.cell = Math.max(1, Math.min(this.shape.length === 3 ? (n === 1 ? 2 : 4) : 7, Math.floor(((238 + this.gap) / this.down - this.gap) / h)));
     }
     Object.assign(this, { h, w });
-    const cssWidth = this.across * (w * this.cell + GAP) - GAP, cssHeight = this.down * (h * this.cell + GAP) - GAP;
+    const cssWidth = this.across * (w * this.cell + this.gap) - this.gap, cssHeight = this.down * (h * this.cell + this.gap) - this.gap;
     this.canvas.style.width = `${cssWidth}px`;
     this.canvas.style.height = `${cssHeight}px`;
     const dpr = Math.max(1, Math.round(devicePixelRatio));
@@ -455,7 +454,7 @@ class Column {
     const out = canvas.getContext("2d");
     out.imageSmoothingEnabled = false;
     out.clearRect(0, 0, canvas.width, canvas.height);
-    const cell = this.cell * this.scale, gap = GAP * this.scale;
+    const cell = this.cell * this.scale, gap = this.gap * this.scale;
     for (let k = 0; k < this.channels; k++) {
       const x = k % across, y = Math.floor(k / across);
       out.drawImage(pixels, x * w, y * h, w, h, x * (w * cell + gap), y * (h * cell + gap), w * cell, h * cell);
@@ -511,7 +510,7 @@ class Column {
     }
     const base = this.canvas.getBoundingClientRect();
     const { k, top, left, bottom, right } = target.index === undefined ? target : this.boxOf(target.index);
-    const x = (k % this.across) * (this.w * this.cell + GAP), y = Math.floor(k / this.across) * (this.h * this.cell + GAP);
+    const x = (k % this.across) * (this.w * this.cell + this.gap), y = Math.floor(k / this.across) * (this.h * this.cell + this.gap);
     return {
       x: base.left - origin.left + x + left * this.cell, y: base.top - origin.top + y + top * this.cell,
       w: (right - left) * this.cell, h: (bottom - top) * this.cell,
@@ -542,7 +541,7 @@ class Column {
     }
     const r = this.canvas.getBoundingClientRect();
     const x = event.clientX - r.left, y = event.clientY - r.top;
-    const across = this.w * this.cell + GAP, down = this.h * this.cell + GAP;
+    const across = this.w * this.cell + this.gap, down = this.h * this.cell + this.gap;
     const column = Math.floor((x % across) / this.cell), row = Math.floor((y % down) / this.cell);
     if (x < 0 || y < 0 || column >= this.w || row >= this.h) return null;
     return this.indexAt(Math.floor(y / down) * this.h + row, Math.floor(x / across) * this.w + column);
@@ -587,7 +586,7 @@ function arrange() {
   const width = $("strips").clientWidth, narrow = width < 720;
   document.body.classList.toggle("narrow", narrow);
   for (const { columns } of Object.values(strips)) {
-    for (const column of Object.values(columns)) column.arrange(narrow, width - 26);
+    for (const column of Object.values(columns)) column.arrange(narrow, width - 22);
   }
 }
 
@@ -609,7 +608,14 @@ function show() {
 // Something to read before anybody has pointed anywhere.
 function firstChoice() {
   const kind = state.view === "forward" ? "x" : "dx", name = kind === "x" ? "conv2" : "relu1";
-  return { kind, name, index: strips[kind].columns[name].strongest() };
+  const { values } = strips[kind].columns[name];
+  // In the middle, where no window is cut, and where the way goes on.
+  const told = [...values.keys()].filter((n) => {
+    const { i, j } = where(name, n);
+    return Math.abs(i - 13.5) < 8 && Math.abs(j - 13.5) < 8 && (kind === "x" || sends(name, n).length);
+  });
+  const index = told.reduce((best, n) => (Math.abs(values[n]) > Math.abs(values[best]) ? n : best), told[0] ?? 0);
+  return { kind, name, index };
 }
 
 const SVG = "http://www.w3.org/2000/svg";
