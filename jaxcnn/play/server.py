@@ -46,6 +46,8 @@ _BINARY = "application/octet-stream"
 # Seconds in which a drawing of 12 kB has to arrive.
 _PATIENCE = 10.0
 _MAX_CONNECTIONS = 64
+# Bytes of a request's headers.
+_MAX_HEAD = 16_384
 _HEADERS = {
     # The page needs nothing from elsewhere, and nothing else may run in it or frame it.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
@@ -98,7 +100,7 @@ def application(inside: Inside, *, hosts: list[str]) -> Starlette:
         assert isinstance(error, HTTPException)
         return PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(path, file(*named)) for path, named in _FILES.items()),
             Route("/network", network),
@@ -111,10 +113,13 @@ def application(inside: Inside, *, hosts: list[str]) -> Starlette:
         ],
         exception_handlers={HTTPException: refuse},
     )
+    # Another path is another page, and there is none.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Headers:
-    """Adds the headers that keep the page to itself to every answer."""
+    """Limits a request's headers, and adds those that keep the page to itself to every answer."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -126,7 +131,13 @@ class _Headers:
                 message["headers"] = [*message.get("headers", []), *ours]
             await send(message)
 
-        await self.app(scope, receive, with_headers)
+        # What arrives at once, the parser takes in full, however long.
+        head = sum(len(name) + len(value) for name, value in scope.get("headers", []))
+        if head > _MAX_HEAD:
+            told = PlainTextResponse(f"the head has {head} bytes: {_MAX_HEAD} are allowed.\n", 431)
+            await told(scope, receive, with_headers)
+        else:
+            await self.app(scope, receive, with_headers)
 
 
 def _options(request: Request) -> tuple[int, float]:
@@ -228,6 +239,7 @@ def serve(inside: Inside, listening: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=_MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=_MAX_HEAD,
         timeout_graceful_shutdown=1,
     )
     uvicorn.Server(config).run(sockets=[listening])
