@@ -121,8 +121,8 @@ def main() -> None:
     """Train, write the file, and say how good the network is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--examples", type=int, default=40_000, help="digits to write")
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--examples", type=int, default=25_000, help="digits to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data-dir", type=Path, help="MNIST's folder, to be tested on it")
     options = parser.parse_args()

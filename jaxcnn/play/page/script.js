@@ -171,6 +171,7 @@ async function ask(since = performance.now()) {
     return;
   }
   asking = true;
+  busy(true);
   try {
     const query = new URLSearchParams();
     const label = state.explain === "true" ? state.truth : state.explain;
@@ -183,9 +184,8 @@ async function ask(since = performance.now()) {
     state.parts = split(new Float32Array(await answer.arrayBuffer()), net.sections);
     gone(null);
     show();
-    state.latency = performance.now() - since;
-    state.answers = (state.answers ?? 0) + 1;
-    $("about").textContent = `${net.name}; float32. From stroke to picture: ${Math.round(state.latency)} ms.`;
+    const latency = Math.round(performance.now() - since);
+    $("about").textContent = `This is ${net.name}, in float32. From stroke to picture: ${latency} ms.`;
   } catch (error) {
     gone(error instanceof TypeError ? "The server has ended: start jaxcnn play again." : error.message);
   } finally {
@@ -195,8 +195,10 @@ async function ask(since = performance.now()) {
     const first = again;
     again = null;
     ask(first);
-  }
+  } else busy(false);
 }
+
+const busy = (is) => document.querySelector(".network").setAttribute("aria-busy", is);
 
 function gone(message) {
   document.querySelector(".gone")?.remove();
@@ -320,6 +322,7 @@ class Column {
     this.figure = make("figure", { tabIndex: 0 }, caption, this.body, this.note);
     this.figure.dataset.place = name;
     this.figure.dataset.kind = kind;
+    this.figure.numbers = () => Array.from(this.values); // For whoever wants them from a console.
     if (name === "logits" || name === "probabilities") this.makeRows();
     else this.makeCanvas();
     this.body.addEventListener("pointermove", (event) => this.look(event, false));
@@ -411,11 +414,23 @@ class Column {
     return parts[`after.${this.name}`].map((v, n) => v - before[n]);
   }
 
-  strongest() {
+  // The place of the largest number, among those that are asked for.
+  strongest(among = null) {
     const values = this.values;
-    let best = 0;
-    values.forEach((v, n) => (Math.abs(v) > Math.abs(values[best]) ? (best = n) : null));
-    return best;
+    const size = (n) => Math.abs(values[n]);
+    return (among ?? [...values.keys()]).reduce((best, n) => (size(n) > size(best) ? n : best), among?.[0] ?? 0);
+  }
+
+  // A strong one to begin with: in the middle, where no window is cut, and where the way goes on.
+  telling() {
+    const { name, kind } = this;
+    const goesOn = (n) => kind === "x" || (sends(name, n)?.length ?? 1) > 0;
+    const inner = (v, n) => Math.abs(v - (n - 1) / 2) < 0.3 * n;
+    const told = [...this.values.keys()].filter((n) => {
+      const { i, j } = where(name, n);
+      return goesOn(n) && (!spatial(name) || (inner(i, this.shape[0]) && inner(j, this.shape[1])));
+    });
+    return this.strongest(told.length ? told : null);
   }
 
   draw() {
@@ -608,14 +623,7 @@ function show() {
 // Something to read before anybody has pointed anywhere.
 function firstChoice() {
   const kind = state.view === "forward" ? "x" : "dx", name = kind === "x" ? "conv2" : "relu1";
-  const { values } = strips[kind].columns[name];
-  // In the middle, where no window is cut, and where the way goes on.
-  const told = [...values.keys()].filter((n) => {
-    const { i, j } = where(name, n);
-    return Math.abs(i - 13.5) < 8 && Math.abs(j - 13.5) < 8 && (kind === "x" || sends(name, n).length);
-  });
-  const index = told.reduce((best, n) => (Math.abs(values[n]) > Math.abs(values[best]) ? n : best), told[0] ?? 0);
-  return { kind, name, index };
+  return { kind, name, index: strips[kind].columns[name].telling() };
 }
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -900,7 +908,7 @@ function stepTo(stage) {
   if (stage !== null && state.view === "forward") setView("both");
   if (stage !== null) {
     state.pinned = true;
-    state.chosen = { kind: "dx", name: order[stage], index: strips.dx.columns[order[stage]].strongest() };
+    state.chosen = { kind: "dx", name: order[stage], index: strips.dx.columns[order[stage]].telling() };
   }
   show();
 }
@@ -957,7 +965,7 @@ for (const group of document.querySelectorAll('[role="radiogroup"]')) {
 
 net.classes.forEach((name, digit) => {
   const text = name.length > 1 ? String(digit) : name;
-  $("examples").append(make("button", { type: "button", textContent: String(digit), onclick: () => example(digit), ariaLabel: `Write an example of ${digit}` }));
+  if (net.examples.length) $("examples").append(make("button", { type: "button", textContent: String(digit), onclick: () => example(digit), ariaLabel: `Write an example of ${digit}` }));
   const any = make("button", { type: "button", role: "radio", textContent: text, title: name, ariaLabel: `label ${name}` });
   any.dataset.label = digit;
   $("any").append(any);
@@ -997,7 +1005,7 @@ addEventListener("keydown", (event) => {
     if (event.key === "z") undo();
     return;
   }
-  if (/^\d$/.test(event.key)) example(Number(event.key));
+  if (/^\d$/.test(event.key) && net.examples.length) example(Number(event.key));
   else KEYS[event.key]?.();
 });
 
@@ -1013,5 +1021,7 @@ try {
 arrange();
 setTheme(stored ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ({ matches }) => setTheme(matches ? "dark" : "light"));
+$("examples-title").hidden = !net.examples.length;
 setView("both");
-example(3, { atOnce: true });
+if (net.examples.length) example(3, { atOnce: true });
+else ask();
