@@ -69,7 +69,9 @@ class Inside:
             parts = _look(params, image, label, rate, layers=layers, ties=ties)
             return jnp.concatenate([part.ravel() for part in parts.values()])
 
-        shapes = jax.eval_shape(lambda *a: list(_look(*a, layers=layers, ties=ties).values()), *example)
+        shapes = jax.eval_shape(
+            lambda *a: list(_look(*a, layers=layers, ties=ties).values()), *example
+        )
         names = _names()
         self.sections = {n: s.shape for n, s in zip(names, shapes, strict=True)}
         self._program = jax.jit(program).lower(*example).compile()
@@ -109,7 +111,9 @@ class Inside:
             "max_rate": MAX_RATE,
             "places": list(model.NAMES),
             "sections": [[name, list(shape)] for name, shape in self.sections.items()],
-            "weights": [[f"{n}.{part}", list(self.params[n][part].shape)] for n, part in parameters],
+            "weights": [
+                [f"{n}.{part}", list(self.params[n][part].shape)] for n, part in parameters
+            ],
             "examples": [
                 [curve(stroke).round(3).tolist() for stroke in WAYS[digit][0]] for digit in written
             ],

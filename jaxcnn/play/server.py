@@ -158,7 +158,9 @@ def _options(request: Request) -> tuple[int, float]:
         with contextlib.suppress(ValueError):
             number = float(rate)
     if not 0 <= number <= MAX_RATE:
-        raise HTTPException(400, f"rate is {rate[:40]!r}: it must be a number from 0 to {MAX_RATE:g}.")
+        raise HTTPException(
+            400, f"rate is {rate[:40]!r}: it must be a number from 0 to {MAX_RATE:g}."
+        )
     return PREDICTED if label is None else int(label), number
 
 

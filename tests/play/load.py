@@ -50,7 +50,9 @@ def malformed(rng: random.Random) -> bytes:
     whole = bytes(SIZE)
     label = rng.choice(["10", "-1", "3.0", "", "three", "%00", "3&label=3", "3&x=1", "9" * 3000])
     rate = rng.choice(["-1", "1.01", "nan", "inf", "1e999", "", "0x1", "fast", "1" * 5000])
-    path = rng.choice(["/etc/passwd", "/../server.py", "/%2e%2e/server.py", "/style.css/", "//", "/x"])
+    path = rng.choice(
+        ["/etc/passwd", "/../server.py", "/%2e%2e/server.py", "/style.css/", "//", "/x"]
+    )
     return rng.choice(
         [
             lambda: junk,
@@ -61,7 +63,9 @@ def malformed(rng: random.Random) -> bytes:
             lambda: f"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode(),
             lambda: f"GET /{'a' * 70_000} HTTP/1.1\r\n{host}\r\n".encode(),
             lambda: f"GET / HTTP/1.1\r\n{host}X: {'a' * 70_000}\r\n\r\n".encode(),
-            lambda: f"{rng.choice(['PUT', 'DELETE', 'PATCH', 'TRACE'])} / HTTP/1.1\r\n{host}\r\n".encode(),
+            lambda: (
+                f"{rng.choice(['PUT', 'DELETE', 'PATCH', 'TRACE'])} / HTTP/1.1\r\n{host}\r\n".encode()
+            ),
             lambda: f"GET /inside HTTP/1.1\r\n{host}\r\n".encode(),
             lambda: post(body=junk),
             lambda: post(body=whole[:-1]),
@@ -75,7 +79,9 @@ def malformed(rng: random.Random) -> bytes:
             lambda: post(body=whole, length="many"),
             lambda: post(body=whole, length=-5),
             lambda: post(body=whole[:100], length=SIZE),
-            lambda: post(headers=f"{host}{kind}Transfer-Encoding: chunked\r\n", body=b"zz\r\n" + junk),
+            lambda: post(
+                headers=f"{host}{kind}Transfer-Encoding: chunked\r\n", body=b"zz\r\n" + junk
+            ),
         ]
     )()
 
@@ -168,10 +174,14 @@ def main() -> int:
             server.inside(ink)
         before = server.memory()
         wrong = refusals(server, options.malformed, options.seed)
-        print(f"{options.malformed} malformed requests: {len(wrong)} answered otherwise than refused")
+        print(
+            f"{options.malformed} malformed requests: {len(wrong)} answered otherwise than refused"
+        )
         answers, others, memory = crowd(server, options.clients, options.seconds)
         wrong += others
-        print(f"{options.clients} clients for {options.seconds:g} s: {answers} answers, {len(others)} wrong")
+        print(
+            f"{options.clients} clients for {options.seconds:g} s: {answers} answers, {len(others)} wrong"
+        )
         after = server.memory()
         halves = memory[len(memory) // 2], after
         print(f"memory: {before:.0f} MB before, {halves[0]:.0f} half-way, {after:.0f} at the end")

@@ -83,7 +83,7 @@ def test_the_formula_gives_the_number_under_the_mouse(three, kind):
     three.press("\ue00c")
     values = []
     for name in model.NAMES:
-        for x, y in ((0.2, 0.12), (0.45, 0.4), (0.8, 0.9), (0.6, 0.35)):
+        for x, y in ((0.2, 0.1), (0.45, 0.4), (0.8, 0.9), (0.6, 0.35)):
             said = three.point_at(kind, name, x, y)
             assert (said["kind"], said["place"]) == (kind, name)
             value, total = float(said["value"]), float(said["total"])
