@@ -78,7 +78,7 @@ class Play:
 
 
 def _open(url: str) -> None:
-    """Show the page, except in a browser of text, which would take the terminal and show nothing."""
+    """Show the page, except in a browser of text: it would take the terminal and show nothing."""
     import threading
     import webbrowser
 

@@ -52,7 +52,7 @@ def automatic(page, label: int):
 
 
 def shown_number(text: str) -> float:
-    return float(text.replace("−", "-").replace("∞", "inf"))
+    return float(text.replace("\N{MINUS SIGN}", "-").replace("\N{INFINITY}", "inf"))
 
 
 def test_a_drawn_three_is_seen_and_its_gradients_are_those_of_the_reference(three):
