@@ -6,10 +6,15 @@ from jax.sharding import AxisType
 
 
 def _varying(x: jax.Array) -> frozenset[str]:
-    # The mapped axes of an enclosing shard_map over which x differs; JAX has renamed the attribute.
-    kind = jax.typeof(x)
-    manual = getattr(kind, "manual_axis_type", None)
-    return kind.vma if manual is None else manual.varying
+    """The mapped axes of an enclosing shard_map over which x differs."""
+    return jax.typeof(x).manual_axis_type.varying
+
+
+def as_varying(*arrays: jax.Array) -> list[jax.Array]:
+    """The arrays, each said to vary over every mapped axis over which one of them does."""
+    axes = frozenset().union(*map(_varying, arrays))
+    missing = [tuple(sorted(axes - _varying(a))) for a in arrays]
+    return [lax.pcast(a, m, to="varying") if m else a for a, m in zip(arrays, missing, strict=True)]
 
 
 def cotangent(value: jax.Array, primal: jax.Array) -> jax.Array:

@@ -121,7 +121,8 @@ def materialized(winner: jax.Array, taps: Taps) -> jax.Array:
     """
     c = winner.shape[-1]
     overlap = any(k > s for k, s in zip(taps.k, taps.window.strides, strict=True))
-    if not (overlap or len(taps) > 4 or c < 16) or explicit_sharding(winner) is not None:
+    plain = not winner.size or explicit_sharding(winner) is not None
+    if plain or not (overlap or len(taps) > 4 or c < 16):
         return winner
     block = max(d for d in range(1, min(c, 128) + 1) if c % d == 0)
 

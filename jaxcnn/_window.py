@@ -12,9 +12,11 @@ elements.
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 Pairs = tuple[tuple[int, int], ...]
-Padding = str | int | Sequence[tuple[int, int]]
+Padding = Literal["SAME", "SAME_LOWER", "VALID"] | int | Sequence[tuple[int, int]]
+TransposedPadding = Literal["SAME", "VALID"] | int | Sequence[tuple[int, int]]
 
 
 def span(n: int, dilation: int) -> int:
@@ -24,7 +26,7 @@ def span(n: int, dilation: int) -> int:
 
 @dataclass(frozen=True)
 class Window:
-    """How a kernel slides over an input; hashable, one entry a spatial axis."""
+    """How a kernel slides over an input; hashable, one entry per spatial axis."""
 
     strides: tuple[int, ...]
     padding: Pairs
@@ -68,7 +70,7 @@ class Window:
 def ints(
     name: str, value: int | Sequence[int] | None, axes: int, least: int = 1
 ) -> tuple[int, ...]:
-    """`value` as one int a spatial axis; an int counts for every axis, None is 1."""
+    """`value` as one int per spatial axis; an int counts for every axis, None is 1."""
     expected = f"expected an int or a sequence of {axes}, each at least {least}"
     if value is None:
         return (1,) * axes
@@ -90,13 +92,13 @@ def ints(
 
 
 def pairs(
-    padding: Padding,
+    padding: str | int | Sequence[tuple[int, int]],
     n: Sequence[int],
     k: Sequence[int],
     strides: Sequence[int],
     dilation: Sequence[int],
 ) -> Pairs:
-    """`padding` as one (low, high) pair a spatial axis.
+    """`padding` as one (low, high) pair per spatial axis.
 
     "SAME" keeps ceil(n / stride) outputs with the odd cell after the input, "SAME_LOWER" with it
     before, "VALID" pads nothing; an int pads both sides of every axis.
@@ -118,7 +120,7 @@ def pairs(
 
 
 def explicit_pairs(padding: int | Sequence[tuple[int, int]], axes: int, allowed: str) -> Pairs:
-    """`padding`, an int or a sequence of pairs, as one (low, high) pair a spatial axis."""
+    """`padding`, an int or a sequence of pairs, as one (low, high) pair per spatial axis."""
     try:
         p = operator.index(padding)  # pyright: ignore[reportArgumentType]
         return ((p, p),) * axes
@@ -139,7 +141,7 @@ def explicit_pairs(padding: int | Sequence[tuple[int, int]], axes: int, allowed:
 
 
 def transposed_pairs(
-    padding: Padding, k: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+    padding: TransposedPadding, k: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
 ) -> Pairs:
     """The padding of the stride-dilated input of a transposed convolution, as lax has it.
 

@@ -13,56 +13,51 @@ Backward, for the cotangent g of y:
 dx is itself a convolution: of g, padded by the kernel's size minus one less the forward padding,
 with w flipped along its spatial axes and its two channel axes exchanged. dw is one too: of x with
 g, where the batch takes the part of the channels and is summed. Strides dilate g; a dilated kernel
-is dilated in dx as well, and is the stride of dw; channel groups keep to themselves.
+is dilated in dx as well, and is the stride of dw; channel groups keep to themselves. With
+activation="relu" the y of these formulas is relu's x: before all of them, g becomes g where y > 0,
+and 0 elsewhere.
 
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
 mean over the batch belongs to the loss.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.dtypes import canonicalize_dtype
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
+from . import _checks
 from ._cotangent import cotangent, explicit_sharding
-from ._window import Padding, Window, ints, pairs, transposed_pairs
-from .lowering.correlation import correlate, correlate_over_batch, sum_over_places
+from ._window import Padding, TransposedPadding, Window, ints, pairs, transposed_pairs
+from .lowering import Activation, Correlation, correlate, exchange_channels
 
 
-class _Setting(NamedTuple):
-    """What of a convolution is static: hashable, so that custom_vjp can keep it."""
-
-    window: Window
-    groups: int = 1
-    precision: Any = None
-    dtype: Any = None
-    out_sharding: Any = None
+def _convolve(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
+    return correlate(x, w, c, b)
 
 
-def _convolve(x, w, b, s: _Setting):
-    y = correlate(x, w, s.window, s.groups, s.precision, s.dtype, s.out_sharding)
-    return y if b is None else y + jnp.expand_dims(b, tuple(range(y.ndim - 1)))
+def _convolve_fwd(x, w, b, c: Correlation):
+    # x and w are what the formulas read, and y, alive as the next layer's x, where relu is open; b
+    # is kept for its dtype alone.
+    y = _convolve(x, w, b, c)
+    return y, (x, w, b, None if c.activation is None else y)
 
 
-def _convolve_fwd(x, w, b, s: _Setting):
-    # x and w are what the formulas read; b is kept for its dtype alone.
-    return _convolve(x, w, b, s), (x, w, b)
-
-
-def _convolve_bwd(s: _Setting, residuals, g):
-    x, w, b = residuals
+def _convolve_bwd(c: Correlation, residuals, g):
+    x, w, b, y = residuals
+    if y is not None:
+        g = jnp.where(y > 0, g, jnp.zeros_like(g))
     n, k = x.shape[1:-1], w.shape[:-2]
-    w_flipped = _exchange_channels(jnp.flip(w, tuple(range(len(k)))), s.groups)
-    dx = correlate(
-        g, w_flipped, s.window.of_dx(n, k), s.groups, s.precision, None, explicit_sharding(x)
-    )
-    dw = correlate_over_batch(
-        x, g, s.window.of_dw(n, k), s.groups, s.precision, explicit_sharding(w)
-    )
-    db = None if b is None else cotangent(sum_over_places(g), b)
+    w_flipped = exchange_channels(jnp.flip(w, tuple(range(len(k)))), c.groups)
+    dx = correlate(g, w_flipped, c.of_dx(n, k, explicit_sharding(x)))
+    dw = correlate(x, g, c.of_dw(n, k, explicit_sharding(w)))
+    db = None if b is None else cotangent(jnp.sum(g, tuple(range(g.ndim - 1))), b)
     return cotangent(dx, x), cotangent(dw, w), db
 
 
@@ -70,23 +65,17 @@ _convolution = jax.custom_vjp(_convolve, nondiff_argnums=(3,))
 _convolution.defvjp(_convolve_fwd, _convolve_bwd)
 
 
-def _exchange_channels(w, groups: int):
-    """`[K.., C/G, O]` as `[K.., O/G, C]`: input and output channels exchanged, group by group."""
-    *k, c, o = w.shape
-    w = w.reshape(*k, c, groups, o // groups)
-    return jnp.swapaxes(w, -1, -3).reshape(*k, o // groups, groups * c)
-
-
 def conv(
-    x: jax.Array,
-    w: jax.Array,
-    b: jax.Array | None = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     strides: int | Sequence[int] = 1,
     padding: Padding = "SAME",
     kernel_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
     precision: lax.PrecisionLike = None,
+    activation: Activation = None,
 ) -> jax.Array:
     """Convolution with a bias, channels last, over one to three spatial axes.
 
@@ -97,20 +86,26 @@ def conv(
         x: input `[N.., S.., Cin]`, any number of leading batch axes, none included.
         w: kernel `[K.., Cin / feature_group_count, Cout]`; its rank says how many axes are spatial.
         b: bias `[Cout]`, or None.
-        strides: an int or one an axis.
+        strides: an int, or one int per axis.
         padding: "SAME", "SAME_LOWER", "VALID", an int for both sides of every axis, or a
-            (low, high) pair for each spatial axis; a negative one crops.
-        kernel_dilation: distance of neighbouring taps, an int or one an axis.
+            (low, high) pair per spatial axis; a negative one crops.
+        kernel_dilation: distance of neighbouring taps, an int, or one int per axis.
         feature_group_count: blocks of channels that do not see each other; `Cin` for a depthwise
             convolution.
         precision: as in `jax.lax.conv_general_dilated`.
+        activation: None, or "relu": y is max(y, 0), in the same pass; backward, g counts where
+            y > 0.
 
     Returns:
         `[N.., S'.., Cout]`, in the common dtype of x, w and b.
 
+    Complex operands work too: as in `jax.vjp`, nothing in the formulas is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating, or an option is not a static integer.
-        ValueError: shapes do not fit each other, or the output would be empty.
+        TypeError: dtypes differ or are neither floating nor complex, or an option is not a static
+            integer.
+        ValueError: shapes do not fit each other, the output would be empty, or the activation is
+            another one.
 
     Reverse mode only: `jax.jvp` of this function raises, as of any `custom_vjp`; `jax.grad` of
     `jax.grad`, `jax.hessian` and `jax.jvp` of `jax.grad` work. For plain forward mode use
@@ -124,26 +119,33 @@ def conv(
         >>> jax.grad(lambda w: jaxcnn.conv(x, w).sum())(w).ravel().tolist()
         [3.0, 6.0, 6.0]
     """
-    axes = _check("conv", x, w, b, leading=True)
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    b = None if b is None else jnp.asarray(b)
+    axes = _checks.kernel("conv", x, w)
+    _checks.one_dtype("conv", x=x, w=w, b=b)
     strides = ints("strides", strides, axes)
     dilation = ints("kernel_dilation", kernel_dilation, axes)
     n, k = x.shape[x.ndim - 1 - axes : -1], w.shape[:-2]
     window = Window(strides, pairs(padding, n, k, strides, dilation), (1,) * axes, dilation)
-    groups = _check_channels("w", x.shape[-1], w, feature_group_count)
-    _check_bias(b, w.shape[-1])
-    return _batched(x, w, b, _Setting(window, groups, _hashable(precision)))
+    groups = _checks.groups(x.shape[-1], w, feature_group_count)
+    _checks.bias(b, w.shape[-1])
+    _checks.activation("conv", activation, x)
+    c = Correlation(window, groups=groups, precision=_hashable(precision), activation=activation)
+    return _batched(x, w, b, c)
 
 
 def conv_transpose(
-    x: jax.Array,
-    w: jax.Array,
-    b: jax.Array | None = None,
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
     *,
     strides: int | Sequence[int] = 1,
-    padding: Padding = "SAME",
+    padding: TransposedPadding = "SAME",
     kernel_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
     transpose_kernel: bool = False,
     precision: lax.PrecisionLike = None,
+    activation: Activation = None,
 ) -> jax.Array:
     """Transposed convolution with a bias: the gradient of `conv` with respect to its input.
 
@@ -154,28 +156,36 @@ def conv_transpose(
 
     Args:
         x: input `[N.., S.., Cin]`.
-        w: kernel `[K.., Cin, Cout]`, or `[K.., Cout, Cin]` with `transpose_kernel`: the kernel of
-            the `conv` whose gradient with respect to its input this is.
+        w: kernel `[K.., Cin / feature_group_count, Cout]`, or with `transpose_kernel` `[K.., Cout /
+            feature_group_count, Cin]`: the kernel of the `conv` whose gradient with respect to its
+            input this is.
         b: bias `[Cout]`, or None.
-        strides: how far x is dilated, an int or one an axis.
+        strides: how far x is dilated, an int, or one int per axis.
         padding: "SAME" gives `S * strides` outputs; "VALID" gives `S * strides + max(span -
             strides, 0)`, where span is `(K - 1) * kernel_dilation + 1`; an int or (low, high)
             pairs pad the dilated x, as in `jax.lax.conv_transpose`.
-        kernel_dilation: distance of neighbouring taps, an int or one an axis.
+        kernel_dilation: distance of neighbouring taps, an int, or one int per axis.
+        feature_group_count: blocks of channels that do not see each other, as in `conv`.
         transpose_kernel: flip w along its spatial axes and exchange its channel axes.
         precision: as in `jax.lax.conv_general_dilated`.
+        activation: None, or "relu": y is max(y, 0), in the same pass; backward, g counts where
+            y > 0.
 
-    PyTorch's `conv_transpose(stride=s, padding=p, output_padding=q, dilation=d)` is
-    `conv_transpose(..., strides=s, kernel_dilation=d, transpose_kernel=True, padding=(r - p,
-    r - p + q))`, the pair for every axis, with `r = (K - 1) * d`, and w moved from PyTorch's
-    `[Cin, Cout, K..]` to `[K.., Cout, Cin]`.
+    PyTorch's `conv_transpose(stride=s, padding=p, output_padding=q, groups=g, dilation=d)` is
+    `conv_transpose(..., strides=s, kernel_dilation=d, feature_group_count=g,
+    transpose_kernel=True, padding=((r - p, r - p + q), ...))`, a pair for every axis, with
+    `r = (K - 1) * d`, and w moved from PyTorch's `[Cin, Cout / g, K..]` to `[K.., Cout / g, Cin]`.
 
     Returns:
         `[N.., S'.., Cout]`, in the common dtype of x, w and b.
 
+    Complex operands work too: as in `jax.vjp`, nothing in the formulas is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating, or an option is not a static integer.
-        ValueError: shapes do not fit each other, or the output would be empty.
+        TypeError: dtypes differ or are neither floating nor complex, or an option is not a static
+            integer.
+        ValueError: shapes do not fit each other, the output would be empty, or the activation is
+            another one.
 
     Reverse mode only, as `conv`; for plain forward mode use `jaxcnn.reference.conv_transpose`.
 
@@ -187,21 +197,28 @@ def conv_transpose(
         >>> jax.grad(lambda w: jaxcnn.conv_transpose(x, w, strides=2).sum())(w).ravel().tolist()
         [3.0, 3.0]
     """
-    axes = _check("conv_transpose", x, w, b, leading=True)
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    b = None if b is None else jnp.asarray(b)
+    axes = _checks.kernel("conv_transpose", x, w)
+    _checks.one_dtype("conv_transpose", x=x, w=w, b=b)
     strides = ints("strides", strides, axes)
     dilation = ints("kernel_dilation", kernel_dilation, axes)
-    if transpose_kernel:
-        w = jnp.swapaxes(jnp.flip(w, tuple(range(axes))), -1, -2)
     padding = transposed_pairs(padding, w.shape[:-2], strides, dilation)
-    _check_channels("w", x.shape[-1], w, 1)
-    _check_bias(b, w.shape[-1])
+    (groups,) = ints("feature_group_count", feature_group_count, 1)
+    if transpose_kernel:
+        _checks.transposed_groups(w, groups)
+        w = exchange_channels(jnp.flip(w, tuple(range(axes))), groups)
+    _checks.groups(x.shape[-1], w, groups)
+    _checks.bias(b, w.shape[-1])
     window = Window((1,) * axes, padding, strides, dilation)
-    return _batched(x, w, b, _Setting(window, 1, _hashable(precision)))
+    _checks.activation("conv_transpose", activation, x)
+    c = Correlation(window, groups=groups, precision=_hashable(precision), activation=activation)
+    return _batched(x, w, b, c)
 
 
 def conv_general_dilated(
-    lhs: jax.Array,
-    rhs: jax.Array,
+    lhs: ArrayLike,
+    rhs: ArrayLike,
     window_strides: Sequence[int],
     padding: str | Sequence[tuple[int, int]],
     lhs_dilation: Sequence[int] | None = None,
@@ -220,9 +237,13 @@ def conv_general_dilated(
     of G is a `feature_group_count` of G once the G blocks of the batch are laid beside each other
     as channels.
 
+    What the rule does not cover is handed to `jax.lax.conv_general_dilated` itself, and with it the
+    gradient: integer and boolean operands, no spatial axis or more than three, and outputs without
+    a place. Complex operands have the rule: as in `jax.vjp`, nothing is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating, or an option is not a static integer.
-        ValueError: shapes do not fit each other, or the output would be empty.
+        TypeError: dtypes differ, or an option is not a static integer.
+        ValueError: shapes do not fit each other.
 
     Reverse mode only, as `conv`.
 
@@ -232,24 +253,42 @@ def conv_general_dilated(
         >>> jaxcnn.conv_general_dilated(x, w, (2, 2), "SAME").shape
         (1, 1, 2, 2)
     """
-    axes = _check("conv_general_dilated", lhs, rhs, None, names=("lhs", "rhs"))
+    lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
+    _checks.as_lax(lhs, rhs, padding)
+    axes = lhs.ndim - 2
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    batch, feature, *space = numbers.lhs_spec
-    x = jnp.transpose(lhs, (batch, *space, feature))
-    out, inp, *space = numbers.rhs_spec
-    w = jnp.transpose(rhs, (*space, inp, out))
-
     strides = ints("window_strides", window_strides, axes)
     lhs_dilation = ints("lhs_dilation", lhs_dilation, axes)
     rhs_dilation = ints("rhs_dilation", rhs_dilation, axes)
-    if isinstance(padding, str) and set(lhs_dilation) != {1}:
+    if isinstance(padding, str) and any(d != 1 for d in lhs_dilation):
         raise ValueError(
             f"padding is {padding!r} with lhs_dilation {lhs_dilation}: expected explicit (low, "
             "high) pairs, or jaxcnn.conv_transpose"
         )
-    padding = pairs(padding, x.shape[1:-1], w.shape[:-2], strides, rhs_dilation)
+    batch, feature, *space = numbers.lhs_spec
+    n = tuple(lhs.shape[axis] for axis in space)
+    out, inp, *taps = numbers.rhs_spec
+    k = tuple(rhs.shape[axis] for axis in taps)
+    padding = pairs(padding, n, k, strides, rhs_dilation)
     window = Window(strides, padding, lhs_dilation, rhs_dilation)
+    if not _has_rule(lhs.dtype, window.output_shape(n, k)):
+        return lax.conv_general_dilated(
+            lhs,
+            rhs,
+            strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
+            out_sharding,
+        )
 
+    x = jnp.transpose(lhs, (batch, *space, feature))
+    w = jnp.transpose(rhs, (*taps, inp, out))
     (groups,) = ints("feature_group_count", feature_group_count, 1)
     (batches,) = ints("batch_group_count", batch_group_count, 1)
     if batches > 1:
@@ -263,18 +302,23 @@ def conv_general_dilated(
                 f"batch_group_count is {batches}: expected a divisor of lhs's batch {x.shape[0]}"
             )
         x = _batch_groups_as_channels(x, batches)
-    _check_channels("rhs", x.shape[-1], w, max(groups, batches), names=("lhs", "rhs"))
+    _checks.groups(x.shape[-1], w, max(groups, batches), ("lhs", "rhs"))
 
     canonical = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
     to_user = [canonical.index(axis) for axis in range(len(canonical))]
-    s = _Setting(
+    dtype = preferred_element_type
+    c = Correlation(
         window,
-        max(groups, batches),
-        _hashable(precision),
-        None if preferred_element_type is None else jnp.dtype(preferred_element_type),
-        _permuted_sharding(out_sharding, numbers.out_spec),
+        groups=max(groups, batches),
+        precision=_hashable(precision),
+        dtype=None if dtype is None else canonicalize_dtype(dtype),
+        sharding=_permuted_sharding(out_sharding, numbers.out_spec),
     )
-    return jnp.transpose(_batched(x, w, None, s), to_user)
+    return jnp.transpose(_batched(x, w, None, c), to_user)
+
+
+def _has_rule(dtype: Any, output: tuple[int, ...]) -> bool:
+    return len(output) in (1, 2, 3) and jnp.issubdtype(dtype, jnp.inexact) and min(output) > 0
 
 
 def _batch_groups_as_channels(x, groups: int):
@@ -295,67 +339,16 @@ def _permuted_sharding(sharding, out_spec: Sequence[int]):
     return canonical
 
 
-def _batched(x, w, b, s: _Setting):
+def _batched(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
     """The rule with the leading axes of x as one batch axis."""
-    axes = w.ndim - 2
-    leading = x.shape[: x.ndim - 1 - axes]
+    leading = x.shape[: x.ndim - w.ndim + 1]
     n, k = x.shape[len(leading) : -1], w.shape[:-2]
-    out = s.window.output_shape(n, k)
-    if min(out) < 1:
-        raise ValueError(
-            f"the output would be empty, {out}: spatial input {n}, kernel {k}, {s.window}; "
-            "expected a padded input at least as large as the dilated kernel"
-        )
+    _checks.output(c.window.output_shape(n, k), n, k, c.window)
     if len(leading) == 1:
-        return _convolution(x, w, b, s)
-    y = _convolution(x.reshape(-1, *x.shape[len(leading) :]), w, b, s)
+        return _convolution(x, w, b, c)
+    y = _convolution(x.reshape(math.prod(leading), *x.shape[len(leading) :]), w, b, c)
     return y.reshape(*leading, *y.shape[1:])
 
 
-def _hashable(precision):
+def _hashable(precision: lax.PrecisionLike):
     return tuple(precision) if isinstance(precision, list) else precision
-
-
-def _check(function: str, x, w, b, *, leading: bool = False, names=("x", "w")) -> int:
-    """The number of spatial axes, once ranks and dtypes fit."""
-    axes = w.ndim - 2
-    if axes not in (1, 2, 3):
-        raise ValueError(
-            f"{names[1]} has shape {w.shape}: {function} expects a kernel of one to three spatial "
-            "axes and two channel axes"
-        )
-    if x.ndim < axes + 1 or (not leading and x.ndim != axes + 2):
-        raise ValueError(
-            f"{names[0]} has shape {x.shape}: {function} expects {axes} spatial axes, as "
-            f"{names[1]} of shape {w.shape} has, beside batch and channels"
-        )
-    dtypes = {
-        name: v.dtype for name, v in zip((*names, "b"), (x, w, b), strict=True) if v is not None
-    }
-    if len(set(dtypes.values())) > 1 or not jnp.issubdtype(x.dtype, jnp.inexact):
-        given = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
-        raise TypeError(f"{function} expects one floating dtype for all operands, got {given}")
-    return axes
-
-
-def _check_channels(kernel: str, channels: int, w, groups: int, names=("x", "w")) -> int:
-    (groups,) = ints("feature_group_count", groups, 1)
-    c, o = w.shape[-2:]
-    if channels % groups or o % groups:
-        raise ValueError(
-            f"feature_group_count is {groups}: expected a divisor of the {channels} channels of "
-            f"{names[0]} and of the {o} output channels of {names[1]}"
-        )
-    if c * groups != channels:
-        raise ValueError(
-            f"{kernel} takes {c} input channels a group, {names[0]} has {channels} channels and "
-            f"feature_group_count is {groups}: expected {channels // groups}"
-        )
-    return groups
-
-
-def _check_bias(b, channels: int) -> None:
-    if b is not None and b.shape != (channels,):
-        raise ValueError(
-            f"b has shape {b.shape}: expected ({channels},), one for each output channel"
-        )

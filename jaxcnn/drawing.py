@@ -1,20 +1,89 @@
-"""Small arrays as pictures with their numbers in them, and the reach of one pixel.
+"""Arrays as pictures: colour scales, montages, numbers in cells, the reach of one pixel.
 
-What the notebooks explain rules with. Matplotlib is in the `train` extra; `import jaxcnn` leaves
-this module alone.
+What the figures of a comparison and of a trained network share, and what the notebooks explain
+rules with. Matplotlib is in the `train` extra; `import jaxcnn` leaves this module alone.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
+# Between two maps: a grey that is neither end of a scale nor its middle.
+PAPER = "0.72"
 _CELL = 0.52  # inches
-_COLOURS = matplotlib.colormaps["RdBu_r"]
+
+
+def montage(maps: np.ndarray, columns: int) -> np.ndarray:
+    """Maps `[H, W, C]` as one image, `columns` to a line, a line of NaN between them.
+
+    Examples:
+        >>> montage(np.arange(4.0).reshape(1, 1, 4), 2)
+        array([[ 0., nan,  1.],
+               [nan, nan, nan],
+               [ 2., nan,  3.]])
+    """
+    height, width, count = maps.shape
+    rows = math.ceil(count / columns)
+    # An odd one out at the end, which no map fills, stays empty.
+    canvas = np.full((rows, height + 1, columns, width + 1), np.nan)
+    for i in range(count):
+        canvas[i // columns, :height, i % columns, :width] = maps[:, :, i]
+    return canvas.reshape(rows * (height + 1), columns * (width + 1))[:-1, :-1]
+
+
+def show(axes: Axes, values: np.ndarray, *, signed: bool, limit: float | None = None) -> AxesImage:
+    """Draw values `[H, W]`: red above zero and blue below it, or, unsigned, from black up to white.
+
+    Args:
+        axes: where to draw.
+        values: NaN leaves the paper.
+        signed: whether the scale is centred on zero.
+        limit: the end of the scale; the largest magnitude if None.
+    """
+    if limit is None:
+        limit = largest(values)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_facecolor(PAPER)
+    axes.set_anchor("W")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes.imshow(
+        values,
+        cmap=colours(signed),
+        vmin=-limit if signed else 0.0,
+        vmax=limit,
+        interpolation="nearest",
+    )
+
+
+def scale_beside(axes: Axes, image: AxesImage, *, signed: bool) -> None:
+    """Put the colour scale of `image` at its right, as high as the image is."""
+    place = axes.inset_axes((1.02, 0, 0.03, 1))
+    low, high = image.get_clim()
+    ticks = [low, 0, high] if signed else [low, high]
+    bar = axes.figure.colorbar(image, cax=place, ticks=ticks)
+    bar.ax.set_yticklabels([f"{tick:.2g}" for tick in ticks])
+    bar.ax.tick_params(labelsize=8, length=2)
+
+
+def colours(signed: bool) -> Colormap:
+    """The scale for signed values (white at zero), or for values from zero up."""
+    return matplotlib.colormaps["RdBu_r" if signed else "gray"]
+
+
+def largest(values: np.ndarray) -> float:
+    """The largest finite magnitude; 1 where there is none, so that a scale has two ends."""
+    finite = np.abs(values[np.isfinite(values)])
+    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
 
 
 def numbers(
@@ -47,10 +116,9 @@ def numbers(
     for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
         _grid(axes, matrix.shape)
         axes.set_title(title, fontsize=11)
-        finite = np.abs(matrix[np.isfinite(matrix)])
-        limit = finite.max() if finite.size and finite.max() > 0 else 1.0
+        limit = largest(matrix)
         # Half of the scale alone, so that black numbers can be read on it.
-        axes.imshow(matrix, cmap=_COLOURS, vmin=-2 * limit, vmax=2 * limit)
+        axes.imshow(matrix, cmap=colours(signed=True), vmin=-2 * limit, vmax=2 * limit)
         for (i, j), value in np.ndenumerate(matrix):
             axes.text(j, i, format.format(value + 0.0), ha="center", va="center", fontsize=10)
         if blocks is not None and all(

@@ -6,6 +6,9 @@ Backward, for the cotangent g of y, with every leading axis of x taken as one ba
 
     dx = g w^T        dw = x^T g        db = sum of g over the batch
 
+With activation="relu", as in the post's own layer, the y above is relu's x: before these formulas g
+becomes g where y > 0, and 0 elsewhere.
+
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
 mean over the batch belongs to the loss.
 """
@@ -13,24 +16,32 @@ mean over the batch belongs to the loss.
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
+from . import _checks
 from ._cotangent import cotangent, explicit_sharding
+from .lowering import Activation
 
 
-def _affine(x, w, b):
+def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activation) -> jax.Array:
     y = _contract(x, w, ((x.ndim - 1,), (0,)))
     if b is not None:
         y = y + jnp.expand_dims(b.astype(y.dtype), tuple(range(y.ndim - 1)))
-    return y.astype(x.dtype)
+    y = y.astype(x.dtype)
+    return y if activation is None else jnp.maximum(y, jnp.zeros((), y.dtype))
 
 
-def _affine_fwd(x, w, b):
-    # x and w are what the formulas read; b is kept for its dtype alone.
-    return _affine(x, w, b), (x, w, b)
+def _affine_fwd(x, w, b, activation: Activation):
+    # x and w are what the formulas read, and y, alive as the next layer's x, where relu is open; b
+    # is kept for its dtype alone.
+    y = _affine(x, w, b, activation)
+    return y, (x, w, b, None if activation is None else y)
 
 
-def _affine_bwd(residuals, g):
-    x, w, b = residuals
+def _affine_bwd(activation: Activation, residuals, g):
+    x, w, b, y = residuals
+    if y is not None:
+        g = jnp.where(y > 0, g, jnp.zeros_like(g))
     batch = tuple(range(x.ndim - 1))
     dx = _contract(g, w, ((g.ndim - 1,), (1,)))
     dw = _contract(x, g, (batch, batch), explicit_sharding(w))
@@ -38,24 +49,33 @@ def _affine_bwd(residuals, g):
     return cotangent(dx, x), cotangent(dw, w), db
 
 
-_dense = jax.custom_vjp(_affine)
+_dense = jax.custom_vjp(_affine, nondiff_argnums=(3,))
 _dense.defvjp(_affine_fwd, _affine_bwd)
 
 
-def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
+def dense(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    activation: Activation = None,
+) -> jax.Array:
     """Fully connected layer: y = x w + b.
 
     Args:
         x: input `[.., Din]`.
         w: weights `[Din, Dout]`.
         b: bias `[Dout]`, or None.
+        activation: None, or "relu": y is max(y, 0); backward, g counts where y > 0.
 
     Returns:
         `[.., Dout]`, in the common dtype of x, w and b; sums of 16-bit numbers are kept in float32.
 
+    Complex operands work too: as in `jax.vjp`, nothing in the formulas is conjugated.
+
     Raises:
-        TypeError: dtypes differ or are not floating.
-        ValueError: shapes do not fit each other.
+        TypeError: dtypes differ, or are neither floating nor complex.
+        ValueError: shapes do not fit each other, or the activation is another one.
 
     Reverse mode only, as every `custom_vjp`; for plain forward mode use `jaxcnn.reference.dense`.
 
@@ -67,6 +87,8 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
         >>> jax.grad(lambda x: jaxcnn.dense(x, w).sum())(x).tolist()
         [1.0, 10.0]
     """
+    x, w = jnp.asarray(x), jnp.asarray(w)
+    b = None if b is None else jnp.asarray(b)
     if w.ndim != 2:
         raise ValueError(f"w has shape {w.shape}: dense expects [Din, Dout]")
     if x.ndim < 1 or x.shape[-1] != w.shape[0]:
@@ -74,13 +96,10 @@ def dense(x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
             f"x has shape {x.shape} and w {w.shape}: dense expects the last axis of x to be the "
             f"first of w, {w.shape[0]}"
         )
-    if b is not None and b.shape != w.shape[1:]:
-        raise ValueError(f"b has shape {b.shape}: dense expects {w.shape[1:]}")
-    dtypes = [x.dtype, w.dtype] + ([] if b is None else [b.dtype])
-    if len(set(dtypes)) > 1 or not jnp.issubdtype(x.dtype, jnp.inexact):
-        given = ", ".join(f"{n} {d}" for n, d in zip("xwb", dtypes, strict=False))
-        raise TypeError(f"dense expects one floating dtype for all operands, got {given}")
-    return _dense(x, w, b)
+    _checks.bias(b, w.shape[1])
+    _checks.one_dtype("dense", x=x, w=w, b=b)
+    _checks.activation("dense", activation, x)
+    return _dense(x, w, b, activation)
 
 
 def _contract(left, right, axes, out_sharding=None):

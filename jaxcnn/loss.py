@@ -1,4 +1,4 @@
-"""Softmax with cross-entropy: one loss an example, of logits z and labels y.
+"""Softmax with cross-entropy: one loss per example, of logits z and labels y.
 
     p = softmax(z)        loss = - sum over classes of  y * log p
 
@@ -15,44 +15,47 @@ mean over the batch is the caller's.
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from . import _checks
 from ._cotangent import cotangent
 from ._widen import widen
-from .activation import canonical_axes
 
-Axis = int | tuple[int, ...]
+Axes = tuple[int, ...]
+Axis = int | Axes
 
 
-def _shifts(z, axis):
-    """The two numbers a row that are taken from z for log p, one after the other."""
-    # A row of -inf has no class: its maximum is no shift, its sum no logarithm, and p is 0.
-    top = jnp.max(z, axis, keepdims=True)
+def _shifts(z: jax.Array, axis: Axis) -> tuple[jax.Array, jax.Array]:
+    """The two numbers per row that are taken from z for log p, one after the other."""
+    # A row of -inf, or of nothing, has no class: its maximum is no shift, its sum no logarithm,
+    # and p is 0.
+    top = jnp.max(z, axis, keepdims=True, initial=-jnp.inf)
     top = jnp.where(jnp.isneginf(top), 0, top)
     total = jnp.sum(jnp.exp(z - top), axis, keepdims=True)
     return top, jnp.log(jnp.where(total == 0, 1, total))
 
 
-def _log_softmax(z, axis):
+def _log_softmax(z: jax.Array, axis: Axis) -> jax.Array:
     top, log_total = _shifts(z, axis)
     return z - top - log_total
 
 
-def _log_p(z, y, axis):
+def _log_p(z: jax.Array, y: jax.Array, axis: Axes) -> jax.Array:
     # An impossible class that is not asked for counts 0, not 0 * inf.
     log_p = _log_softmax(widen(z), axis)
     return jnp.where(jnp.isneginf(log_p) & (y == 0), 0, log_p)
 
 
-def _cross_entropy(z, y, axis):
+def _cross_entropy(z: jax.Array, y: jax.Array, axis: Axes) -> jax.Array:
     return -jnp.sum(widen(y) * _log_p(z, y, axis), axis)
 
 
-def _cross_entropy_fwd(z, y, axis):
-    # z and y are the caller's own arrays; with two numbers a row p is cheaper anew than kept.
+def _cross_entropy_fwd(z: jax.Array, y: jax.Array, axis: Axes):
+    # z and y are the caller's own arrays; with two numbers per row p is cheaper anew than kept.
     return _cross_entropy(z, y, axis), (z, y, _shifts(widen(z), axis))
 
 
-def _cross_entropy_bwd(axis, residuals, g):
+def _cross_entropy_bwd(axis: Axes, residuals, g: jax.Array):
     z, y, (top, log_total) = residuals
     g = jnp.expand_dims(g, axis)
     p = jnp.exp(widen(z) - top - log_total)
@@ -67,17 +70,17 @@ _cross_entropy_rule.defvjp(_cross_entropy_fwd, _cross_entropy_bwd)
 
 
 def softmax_cross_entropy(
-    logits: jax.Array,
-    labels: jax.Array,
+    logits: ArrayLike,
+    labels: ArrayLike,
     axis: Axis = -1,
-    where: jax.Array | None = None,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Cross-entropy of softmax(logits) with a distribution over the classes, one loss an example.
+    """Cross-entropy of softmax(logits) with a distribution over the classes, one loss per example.
 
     loss = - sum over classes of labels * log softmax(logits)
 
     Args:
-        logits: `[.., classes]`, floating; 16-bit ones are computed in float32.
+        logits: `[.., classes]`, real floating; 16-bit ones are computed in float32.
         labels: the same shape; a row need not sum to one.
         axis: the class axis, or a tuple of axes that together are the classes.
         where: mask that broadcasts to the shape of logits. A masked class takes no part: neither
@@ -87,7 +90,7 @@ def softmax_cross_entropy(
         `[..]`, float32 or wider.
 
     Raises:
-        TypeError: logits are not floating.
+        TypeError: logits are not real floating, or labels are complex.
         ValueError: logits and labels differ in shape, or there is no such axis.
 
     The gradient with respect to labels is -log p; it is 0 where both a label and its probability
@@ -102,43 +105,41 @@ def softmax_cross_entropy(
         >>> jax.grad(jaxcnn.softmax_cross_entropy)(z, y).tolist()
         [-0.5, 0.5]
     """
-    _check_logits("softmax_cross_entropy", logits)
-    axes = canonical_axes(logits, axis, "logits")
-    if labels.shape != logits.shape:
-        raise ValueError(
-            f"labels have shape {labels.shape}: expected the shape of logits, {logits.shape}"
-        )
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    _checks.floating("softmax_cross_entropy", "logits", logits)
+    axes = _checks.axes_of(logits, axis, "logits")
+    _checks.distribution(labels, logits)
     if not jnp.issubdtype(labels.dtype, jnp.floating):
         labels = labels.astype(logits.dtype)
     if where is not None:
-        where = _mask(where, logits, axes)
+        where = _mask(jnp.asarray(where), logits, axes)
         logits = jnp.where(where, logits, -jnp.inf)
         labels = jnp.where(where, labels, 0)
     return _cross_entropy_rule(logits, labels, axes)
 
 
-def _one_hot(z, labels):
+def _one_hot(z: jax.Array, labels: jax.Array) -> jax.Array:
     classes = jnp.arange(z.shape[-1], dtype=labels.dtype)
     return labels[..., None] == classes.reshape((1,) * labels.ndim + (-1,))
 
 
-def _no_such_class(z, labels):
+def _no_such_class(z: jax.Array, labels: jax.Array) -> jax.Array:
     return (labels < 0) | (labels >= z.shape[-1])
 
 
-def _integer_cross_entropy(z, labels):
+def _integer_cross_entropy(z: jax.Array, labels: jax.Array) -> jax.Array:
     log_p = _log_softmax(widen(z), -1)
     loss = -jnp.sum(jnp.where(_one_hot(z, labels), log_p, 0), -1)
     return jnp.where(_no_such_class(z, labels), jnp.nan, loss)
 
 
-def _integer_cross_entropy_fwd(z, labels):
+def _integer_cross_entropy_fwd(z: jax.Array, labels: jax.Array):
     # p is the post's y hat; z is kept for its dtype alone.
     p = jnp.exp(_log_softmax(widen(z), -1))
     return _integer_cross_entropy(z, labels), (p, labels, z)
 
 
-def _integer_cross_entropy_bwd(residuals, g):
+def _integer_cross_entropy_bwd(residuals, g: jax.Array):
     # The rule of _cross_entropy for a label row of one 1, so S = 1; labels are integers: no dy.
     p, labels, z = residuals
     g = jnp.where(_no_such_class(z, labels), jnp.nan, g)
@@ -151,17 +152,17 @@ _integer_cross_entropy_rule.defvjp(_integer_cross_entropy_fwd, _integer_cross_en
 
 
 def softmax_cross_entropy_with_integer_labels(
-    logits: jax.Array,
-    labels: jax.Array,
+    logits: ArrayLike,
+    labels: ArrayLike,
     axis: Axis = -1,
-    where: jax.Array | None = None,
+    where: ArrayLike | None = None,
 ) -> jax.Array:
-    """Cross-entropy of softmax(logits) with the number of the right class, one loss an example.
+    """Cross-entropy of softmax(logits) with the number of the right class, one loss per example.
 
     loss = - log softmax(logits)[label]
 
     Args:
-        logits: `[.., classes]`, floating; 16-bit ones are computed in float32.
+        logits: `[.., classes]`, real floating; 16-bit ones are computed in float32.
         labels: `[..]`, integers in 0..classes-1. Any other label gives a NaN loss and a NaN
             gradient, so that a mistake in the data is seen.
         axis: the class axis, or a tuple of axes that, flattened in this order, are the classes.
@@ -172,7 +173,7 @@ def softmax_cross_entropy_with_integer_labels(
         `[..]`, float32 or wider.
 
     Raises:
-        TypeError: logits are not floating or labels not integers.
+        TypeError: logits are not real floating, or labels are not integers.
         ValueError: labels have another shape than logits without their class axes, or there is no
             such axis.
 
@@ -187,53 +188,32 @@ def softmax_cross_entropy_with_integer_labels(
         >>> jax.grad(jaxcnn.softmax_cross_entropy_with_integer_labels)(z, label).tolist()
         [0.5, -0.5]
     """
-    _check_logits("softmax_cross_entropy_with_integer_labels", logits)
-    axes = canonical_axes(logits, axis, "logits")
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(
-            f"labels have dtype {labels.dtype}: expected integers; for a distribution over the "
-            "classes use softmax_cross_entropy"
-        )
-    batch = tuple(a for a in range(logits.ndim) if a not in axes)
-    shape = tuple(logits.shape[a] for a in batch)
-    if labels.shape != shape:
-        raise ValueError(
-            f"labels have shape {labels.shape}: expected {shape}, the shape {logits.shape} of "
-            f"logits without axis {axis}"
-        )
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+    _checks.floating("softmax_cross_entropy_with_integer_labels", "logits", logits)
+    axes = _checks.axes_of(logits, axis, "logits")
+    _checks.integer_labels(labels, logits, axes)
     if labels.dtype.itemsize < 4:
         labels = labels.astype(jnp.int32)  # classes may outnumber 8 or 16 bits
-    z = _classes_last(logits, batch, axes)
+    z = _classes_last(logits, axes)
     if where is None:
         return _integer_cross_entropy_rule(z, labels)
-    mask = _classes_last(jnp.broadcast_to(_mask(where, logits, axes), logits.shape), batch, axes)
+    where = _mask(jnp.asarray(where), logits, axes)
+    mask = _classes_last(jnp.broadcast_to(where, logits.shape), axes)
     z = jnp.where(mask, z, -jnp.inf)
     labels = jnp.where(jnp.any(mask, -1), labels, 0)
     counts = jnp.any(mask & _one_hot(z, labels), -1) | _no_such_class(z, labels)
     return jnp.where(counts, _integer_cross_entropy_rule(z, labels), 0)
 
 
-def _classes_last(x, batch: tuple[int, ...], axes: tuple[int, ...]):
+def _classes_last(x: jax.Array, axes: Axes) -> jax.Array:
+    batch = tuple(a for a in range(x.ndim) if a not in axes)
     x = jnp.transpose(x, (*batch, *axes))
     return x if len(axes) == 1 else x.reshape(*x.shape[: len(batch)], -1)
 
 
-def _mask(where, logits, axes: tuple[int, ...]):
+def _mask(where: jax.Array, logits: jax.Array, axes: Axes) -> jax.Array:
     # As in Optax, a mask without the class axes counts for every class of its example.
     if where.ndim == logits.ndim - len(axes):
         where = jnp.expand_dims(where, axes)
-    try:
-        fits = jnp.broadcast_shapes(where.shape, logits.shape) == logits.shape
-    except ValueError:
-        fits = False
-    if not fits or where.ndim not in (0, logits.ndim):
-        raise ValueError(
-            f"where has shape {where.shape}: expected one that broadcasts to that of logits, "
-            f"{logits.shape}"
-        )
+    _checks.mask(where, logits)
     return where.astype(bool)
-
-
-def _check_logits(function: str, logits) -> None:
-    if not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise TypeError(f"logits have dtype {logits.dtype}: {function} expects floating ones")

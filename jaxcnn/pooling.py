@@ -20,7 +20,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
+from . import _checks
 from ._taps import Taps, gather, materialized, scatter, scatter_equal, window_maximum, window_sum
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
@@ -28,7 +30,7 @@ from ._window import Padding, Window, ints, pairs
 Ties = Literal["first", "all", "split"]
 
 
-def _winners(x, taps: Taps):
+def _winners(x: jax.Array, taps: Taps) -> jax.Array:
     """Which tap each maximum came from: the first of equals, the first NaN."""
     # A window starts from its first tap in the input, so the padding is no winner, not at -inf.
     first = _over_places(np.argmax(taps.real(), axis=0).astype(np.float32), x)
@@ -42,16 +44,16 @@ def _winners(x, taps: Taps):
     return materialized(winner, taps).astype(np.int8 if len(taps) < 128 else np.int32)
 
 
-def _max_pool_first(x, taps: Taps):
+def _max_pool_first(x: jax.Array, taps: Taps) -> jax.Array:
     return window_maximum(x, taps, _least(x.dtype))
 
 
-def _max_pool_first_fwd(x, taps: Taps):
-    # One small integer an output: up to 16 times less than x and y.
+def _max_pool_first_fwd(x: jax.Array, taps: Taps):
+    # One small integer per output: up to 16 times less than x and y.
     return _max_pool_first(x, taps), _winners(x, taps)
 
 
-def _max_pool_first_bwd(taps: Taps, winner, g):
+def _max_pool_first_bwd(taps: Taps, winner: jax.Array, g: jax.Array):
     wide = widen(g)
     shares = [jnp.where(winner == number, wide, 0) for number in range(len(taps))]
     return (scatter(shares, taps).astype(g.dtype),)
@@ -61,18 +63,18 @@ _max_pool_first_rule = jax.custom_vjp(_max_pool_first, nondiff_argnums=(1,))
 _max_pool_first_rule.defvjp(_max_pool_first_fwd, _max_pool_first_bwd)
 
 
-def _max_pool_tied(x, taps: Taps, split: bool):
+def _max_pool_tied(x: jax.Array, taps: Taps, split: bool) -> jax.Array:
     del split
     return _max_pool_first(x, taps)
 
 
-def _max_pool_tied_fwd(x, taps: Taps, split: bool):
+def _max_pool_tied_fwd(x: jax.Array, taps: Taps, split: bool):
     # The mask of the winners is where x equals y; both arrays are alive anyway.
     y = _max_pool_tied(x, taps, split)
     return y, (x, y)
 
 
-def _max_pool_tied_bwd(taps: Taps, split: bool, residuals, g):
+def _max_pool_tied_bwd(taps: Taps, split: bool, residuals, g: jax.Array):
     x, y = residuals
     wide = widen(g)
     masks = [
@@ -90,7 +92,7 @@ _max_pool_tied_rule.defvjp(_max_pool_tied_fwd, _max_pool_tied_bwd)
 
 
 def max_pool(
-    x: jax.Array,
+    x: ArrayLike,
     window_shape: Sequence[int],
     strides: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
@@ -102,11 +104,11 @@ def max_pool(
 
     Args:
         x: input `[N.., S.., C]`, any number of leading batch axes, none included.
-        window_shape: the window's size, one int a spatial axis; its length says how many are
+        window_shape: the window's size, one int per spatial axis; its length says how many are
             spatial.
-        strides: an int or one an axis; None is 1, as in `flax.linen.max_pool`.
+        strides: an int, or one int per axis; None is 1, as in `flax.linen.max_pool`.
         padding: "VALID", "SAME", "SAME_LOWER", an int for both sides of every axis, or a
-            (low, high) pair for each spatial axis. Padding never wins, not against -inf either.
+            (low, high) pair per spatial axis. Padding never wins, not against -inf either.
         window_dilation: distance of neighbouring taps; None is 1.
         ties: who gets g where several elements are the maximum. "first": the first in row-major
             order, as in lax and PyTorch. "all": each gets all of g, as with the post's mask.
@@ -119,7 +121,7 @@ def max_pool(
         `[N.., S'.., C]`, in the dtype of x.
 
     Raises:
-        TypeError: an option is not a static integer.
+        TypeError: x is neither real floating nor integer, or an option is not a static integer.
         ValueError: shapes do not fit, the output would be empty, a window lies wholly in the
             padding, or `ties` is none of the three.
 
@@ -136,24 +138,26 @@ def max_pool(
     """
     if ties not in ("first", "all", "split"):
         raise ValueError(f'ties is {ties!r}: expected "first", "all" or "split"')
+    x = jnp.asarray(x)
+    _checks.ordered("max_pool", "x", x)
     taps = _taps("max_pool", x, window_shape, strides, padding, window_dilation)
     if ties == "first":
         return _max_pool_first_rule(x, taps)
     return _max_pool_tied_rule(x, taps, ties == "split")
 
 
-def _avg_pool(x, taps: Taps, count_include_pad: bool):
+def _avg_pool(x: jax.Array, taps: Taps, count_include_pad: bool) -> jax.Array:
     wide = widen(x)
     total = window_sum(wide, taps)
     return (total / _counts(taps, count_include_pad, wide)).astype(x.dtype)
 
 
-def _avg_pool_fwd(x, taps: Taps, count_include_pad: bool):
+def _avg_pool_fwd(x: jax.Array, taps: Taps, count_include_pad: bool):
     # The rule is linear: nothing to keep.
     return _avg_pool(x, taps, count_include_pad), None
 
 
-def _avg_pool_bwd(taps: Taps, count_include_pad: bool, _, g):
+def _avg_pool_bwd(taps: Taps, count_include_pad: bool, _, g: jax.Array):
     wide = widen(g)
     share = wide / _counts(taps, count_include_pad, wide)
     return (scatter_equal(share, taps).astype(g.dtype),)
@@ -164,7 +168,7 @@ _avg_pool_rule.defvjp(_avg_pool_fwd, _avg_pool_bwd)
 
 
 def avg_pool(
-    x: jax.Array,
+    x: ArrayLike,
     window_shape: Sequence[int],
     strides: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
@@ -174,11 +178,11 @@ def avg_pool(
 
     Args:
         x: input `[N.., S.., C]`, any number of leading batch axes, none included.
-        window_shape: the window's size, one int a spatial axis; its length says how many are
+        window_shape: the window's size, one int per spatial axis; its length says how many are
             spatial.
-        strides: an int or one an axis; None is 1, as in `flax.linen.avg_pool`.
+        strides: an int, or one int per axis; None is 1, as in `flax.linen.avg_pool`.
         padding: "VALID", "SAME", "SAME_LOWER", an int for both sides of every axis, or a
-            (low, high) pair for each spatial axis.
+            (low, high) pair per spatial axis.
         count_include_pad: divide by the size of the window, as Flax and PyTorch do by default;
             else by the number of its elements that lie in the input.
 
@@ -186,7 +190,7 @@ def avg_pool(
         `[N.., S'.., C]`, in the dtype of x; sums of 16-bit numbers are kept in float32.
 
     Raises:
-        TypeError: x is not floating, or an option is not a static integer.
+        TypeError: x is not real floating, or an option is not a static integer.
         ValueError: shapes do not fit, the output would be empty, or a window lies wholly in the
             padding.
 
@@ -201,53 +205,40 @@ def avg_pool(
         >>> jax.grad(lambda x: jaxcnn.avg_pool(x, (2,), 2).sum())(x).ravel().tolist()
         [0.5, 0.5, 0.5, 0.5]
     """
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise TypeError(f"avg_pool expects a floating x, got {x.dtype}")
+    x = jnp.asarray(x)
+    _checks.floating("avg_pool", "x", x)
     taps = _taps("avg_pool", x, window_shape, strides, padding, None)
     return _avg_pool_rule(x, taps, bool(count_include_pad))
 
 
-def _taps(function: str, x, window_shape, strides, padding, dilation) -> Taps:
+def _taps(
+    function: str,
+    x: jax.Array,
+    window_shape: Sequence[int],
+    strides: int | Sequence[int] | None,
+    padding: Padding,
+    dilation: int | Sequence[int] | None,
+) -> Taps:
     """The window over x, once the shapes fit."""
-    try:
-        axes = len(window_shape)
-    except TypeError:
-        raise TypeError(
-            f"window_shape is {window_shape!r}: expected a sequence, one int a spatial axis"
-        ) from None
-    if axes not in (1, 2, 3):
-        raise ValueError(f"window_shape is {window_shape!r}: expected one to three spatial axes")
-    if x.ndim < axes + 1:
-        raise ValueError(
-            f"x has shape {x.shape}: {function} over window_shape {tuple(window_shape)} expects "
-            f"{axes} spatial axes and channels"
-        )
+    axes = _checks.pooled(function, x, window_shape)
     k = ints("window_shape", window_shape, axes)
     strides = ints("strides", strides, axes)
     dilation = ints("window_dilation", dilation, axes)
     n = x.shape[x.ndim - 1 - axes : -1]
     window = Window(strides, pairs(padding, n, k, strides, dilation), (1,) * axes, dilation)
     taps = Taps(window, k, n)
-    if min(taps.m) < 1:
-        raise ValueError(
-            f"the output would be empty, {taps.m}: window_shape {k} over spatial input {n}, "
-            f"{window}; expected a padded input at least as large as the dilated window"
-        )
-    if not taps.real().any(axis=0).all():
-        raise ValueError(
-            f"padding {window.padding} leaves a window of shape {k} wholly in the padding of "
-            f"spatial input {n}: expected less than the dilated window on each side"
-        )
+    _checks.output(taps.m, n, k, window, "window_shape")
+    _checks.seen(taps.real(), n, k, window)
     return taps
 
 
-def _counts(taps: Taps, count_include_pad: bool, x):
+def _counts(taps: Taps, count_include_pad: bool, x: jax.Array):
     if count_include_pad:
         return np.array(np.prod(taps.k), x.dtype)
     return _over_places(taps.real().sum(axis=0).astype(x.dtype), x)
 
 
-def _over_places(static: np.ndarray, x):
+def _over_places(static: np.ndarray, x: jax.Array) -> np.ndarray:
     """`[M..]` with the axes that broadcast it over the batch and the channels of x."""
     return static.reshape((1,) * (x.ndim - 1 - static.ndim) + static.shape + (1,))
 

@@ -1,4 +1,4 @@
-"""The layers of jaxcnn left to autodiff: the twin that every hand-written rule is held against.
+"""The layers of jaxcnn left to autodiff: the twin that every hand-written rule is compared with.
 
 The names, signatures and conventions are those of the package, and no layer is imported, so
 swapping the module swaps every gradient:
@@ -26,12 +26,17 @@ all of them values at which the layer has no derivative:
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
+
+Padding = Literal["SAME", "SAME_LOWER", "VALID"] | int | Sequence[tuple[int, int]]
+TransposedPadding = Literal["SAME", "VALID"] | int | Sequence[tuple[int, int]]
+Ties = Literal["first", "all", "split"]
 
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -71,10 +76,11 @@ def conv(
     b: ArrayLike | None = None,
     *,
     strides: int | Sequence[int] = 1,
-    padding: str | int | Sequence[tuple[int, int]] = "SAME",
+    padding: Padding = "SAME",
     kernel_dilation: int | Sequence[int] = 1,
     feature_group_count: int = 1,
     precision: lax.PrecisionLike = None,
+    activation: Literal["relu"] | None = None,
 ) -> jax.Array:
     """`lax.conv_general_dilated` and a bias, as `jaxcnn.conv`."""
     x, w = jnp.asarray(x), jnp.asarray(w)
@@ -93,6 +99,7 @@ def conv(
         precision=precision,
     )
     y = y if b is None else _plus_bias(y, b)
+    y = y if activation is None else jax.nn.relu(y)
     return y if len(batch) == 1 else y.reshape(batch + y.shape[1:])
 
 
@@ -102,26 +109,34 @@ def conv_transpose(
     b: ArrayLike | None = None,
     *,
     strides: int | Sequence[int] = 1,
-    padding: str | int | Sequence[tuple[int, int]] = "SAME",
+    padding: TransposedPadding = "SAME",
     kernel_dilation: int | Sequence[int] = 1,
+    feature_group_count: int = 1,
     transpose_kernel: bool = False,
     precision: lax.PrecisionLike = None,
+    activation: Literal["relu"] | None = None,
 ) -> jax.Array:
-    """`lax.conv_transpose` and a bias, as `jaxcnn.conv_transpose`."""
+    """`lax.conv_transpose` of each group of channels, and a bias, as `jaxcnn.conv_transpose`."""
     x, w = jnp.asarray(x), jnp.asarray(w)
     n = w.ndim - 2
     x, batch = _one_batch_axis(x, n)
-    y = lax.conv_transpose(
-        x,
-        w,
-        _per_axis(strides, n),
-        padding if isinstance(padding, str) else _pairs(padding, w.shape[:n], (), (), ()),
-        rhs_dilation=_per_axis(kernel_dilation, n),
-        dimension_numbers=(f"N{_SPATIAL[n]}C", f"{_SPATIAL[n]}IO", f"N{_SPATIAL[n]}C"),
-        transpose_kernel=transpose_kernel,
-        precision=precision,
-    )
+
+    def transposed(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.conv_transpose(
+            x,
+            w,
+            _per_axis(strides, n),
+            padding if isinstance(padding, str) else _pairs(padding, w.shape[:n], (), (), ()),
+            rhs_dilation=_per_axis(kernel_dilation, n),
+            dimension_numbers=(f"N{_SPATIAL[n]}C", f"{_SPATIAL[n]}IO", f"N{_SPATIAL[n]}C"),
+            transpose_kernel=transpose_kernel,
+            precision=precision,
+        )
+
+    groups = [jnp.split(a, feature_group_count, -1) for a in (x, w)]
+    y = jnp.concatenate([transposed(*pair) for pair in zip(*groups, strict=True)], -1)
     y = y if b is None else _plus_bias(y, b)
+    y = y if activation is None else jax.nn.relu(y)
     return y if len(batch) == 1 else y.reshape(batch + y.shape[1:])
 
 
@@ -164,10 +179,10 @@ def max_pool(
     x: ArrayLike,
     window_shape: Sequence[int],
     strides: int | Sequence[int] | None = None,
-    padding: str | int | Sequence[tuple[int, int]] = "VALID",
+    padding: Padding = "VALID",
     *,
     window_dilation: int | Sequence[int] | None = None,
-    ties: str = "first",
+    ties: Ties = "first",
 ) -> jax.Array:
     """The maximum of every window, as `jaxcnn.max_pool`.
 
@@ -225,7 +240,7 @@ def avg_pool(
     x: ArrayLike,
     window_shape: Sequence[int],
     strides: int | Sequence[int] | None = None,
-    padding: str | int | Sequence[tuple[int, int]] = "VALID",
+    padding: Padding = "VALID",
     count_include_pad: bool = True,
 ) -> jax.Array:
     """The sum of `lax.reduce_window` over the number of elements, as `jaxcnn.avg_pool`."""
@@ -271,14 +286,21 @@ def relu(x: ArrayLike) -> jax.Array:
 def softmax(x: ArrayLike, axis: int | tuple[int, ...] = -1) -> jax.Array:
     """exp(x - max) over its sum, as `jaxcnn.softmax`."""
     x = jnp.asarray(x)
-    e = jnp.exp(x - lax.stop_gradient(x.max(axis, keepdims=True)))
+    e = jnp.exp(x - lax.stop_gradient(x.max(axis, keepdims=True, initial=-jnp.inf)))
     return e / e.sum(axis, keepdims=True)
 
 
-def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> jax.Array:
+def dense(
+    x: ArrayLike,
+    w: ArrayLike,
+    b: ArrayLike | None = None,
+    *,
+    activation: Literal["relu"] | None = None,
+) -> jax.Array:
     """`x @ w + b`, as `jaxcnn.dense`."""
     y = jnp.matmul(jnp.asarray(x), jnp.asarray(w))
-    return y if b is None else _plus_bias(y, b)
+    y = y if b is None else _plus_bias(y, b)
+    return y if activation is None else jax.nn.relu(y)
 
 
 def softmax_cross_entropy(
@@ -347,6 +369,6 @@ def _log_sum_exp(z: jax.Array, axis, mask: jax.Array) -> jax.Array:
     some = mask.any(axis, keepdims=True)
     z = jnp.where(mask, z, -jnp.inf)
     z = jnp.where(some, z, 0)
-    maximum = lax.stop_gradient(z.max(axis, keepdims=True))
+    maximum = lax.stop_gradient(z.max(axis, keepdims=True, initial=-jnp.inf))
     sums = jnp.exp(z - maximum).sum(axis, keepdims=True)
     return jnp.where(some, maximum + jnp.log(sums), 0)

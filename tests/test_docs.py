@@ -10,6 +10,7 @@ import pytest
 import jaxcnn
 
 ROOT = pathlib.Path(__file__).parent.parent
+PUBLIC = [n for n in dir(jaxcnn) if not n.startswith("_") and callable(getattr(jaxcnn, n))]
 
 # A process of its own: the tests run in float64, the examples as a user's first lines do.
 RUNNER = """
@@ -54,6 +55,6 @@ def test_readme_examples():
     assert run(str(ROOT / "README.md")) > 10
 
 
-@pytest.mark.parametrize("name", [n for n in vars(jaxcnn) if callable(getattr(jaxcnn, n))])
+@pytest.mark.parametrize("name", PUBLIC)
 def test_public_functions_show_an_example(name):
     assert ">>>" in (getattr(jaxcnn, name).__doc__ or "")

@@ -1,4 +1,3 @@
 """The command line: `jaxcnn`, one file a command."""
 
-from .dispatch import entry as entry
-from .dispatch import main as main
+from .console import entry as entry

@@ -3,10 +3,10 @@
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 from .._errors import CommandError
+from .._extras import missing
 
 _DESCRIPTION = "Convolutional networks in JAX with hand-written gradients. --version shows which."
 
@@ -28,6 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"jaxcnn: error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if (message := missing(error, "this command")) is None:
+            raise
+        print(f"jaxcnn: error: {message}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("jaxcnn: interrupted", file=sys.stderr)
         return 130
@@ -36,13 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def entry() -> None:
-    """The console script: `main` with this process's words and its status."""
-    sys.exit(main())
-
-
 def _run(argv: Sequence[str]) -> int:
     if argv == ["--version"]:
+        from importlib import metadata
+
         print(f"jaxcnn {metadata.version('jaxcnn')}")
         return 0
     try:

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import tyro
 
 from .._errors import CommandError
 from ..mnist.data import sources
-from ..mnist.machine import clock
+from . import clock
 
 if TYPE_CHECKING:
     from ..mnist.data.sources import Dataset
@@ -117,6 +118,8 @@ class Train:
                 _conclude(run, outcome)
         finally:
             folder.close()
+        if outcome.test_accuracy is None:
+            return 128 + (outcome.stopped_by or signal.SIGTERM)
         return 0
 
     def _check(self) -> None:
@@ -160,8 +163,8 @@ class Train:
     def _mismatch(self, name: str, given: object, kept: object) -> CommandError:
         return CommandError(
             f"{_flag(name)} {given} does not match the run in {self.out}, whose"
-            f" {name.replace('_', ' ')} is {kept}: leave the flag out, or start a new run in"
-            " another folder."
+            f" {name.replace('_', ' ')} {'are' if name in ('steps', 'epochs') else 'is'} {kept}:"
+            " leave the flag out, or start a new run in another folder."
         )
 
     def _configuration(self, dataset: "Dataset", stored: "Configuration | None") -> "Configuration":
@@ -181,8 +184,11 @@ class Train:
             )
         steps = self._steps(recipe, examples // batch_size)
         if stored is not None:
-            if steps != stored.steps and (self.steps or self.epochs):
-                raise self._mismatch("steps" if self.steps else "epochs", steps, stored.steps)
+            if steps != stored.steps and self.steps:
+                raise self._mismatch("steps", self.steps, stored.steps)
+            if steps != stored.steps and self.epochs:
+                epochs = stored.steps / (examples // batch_size)
+                raise self._mismatch("epochs", self.epochs, f"{epochs:.4g}")
             if float64 != stored.float64:
                 raise CommandError(
                     f"the run in {self.out} was made with JAX_ENABLE_X64={int(stored.float64)}:"
@@ -215,14 +221,14 @@ class Train:
         record: dict[str, Any],
     ) -> "RunFolder":
         """The run's folder, ready to be written to by this run alone."""
-        from ..mnist.run import folder as run_folder
+        from ..mnist.run.folder import RunFolder, new_name, warn_of_changes
 
         resumed = folder is not None
 
         def take() -> str:
             nonlocal folder
             if folder is None:
-                folder = run_folder.RunFolder(self.out or run_folder.new_name(configuration))
+                folder = RunFolder(self.out or new_name(configuration))
             (folder.reopen if resumed else folder.create)()
             if record:
                 if record.get("data") != dict(dataset.digests):
@@ -230,7 +236,7 @@ class Train:
                         f"the data is not what the run in {folder.path} was trained on: the"
                         " digests in its config.json are others."
                     )
-                run_folder.warn_of_changes(record)
+                warn_of_changes(record)
             else:
                 folder.write_config(configuration, dataset.digests)
             return str(folder.path)
@@ -241,7 +247,7 @@ class Train:
             if folder is not None:
                 folder.close()
             raise
-        return folder or run_folder.RunFolder(path)
+        return folder or RunFolder(path)
 
 
 def _on_first(function: Callable[[], Any]) -> Any:
@@ -291,7 +297,9 @@ def _resume(run: "Run") -> str:
 def _conclude(run: "Run", outcome: "Outcome") -> None:
     if outcome.test_accuracy is None:
         saved = f"saved after step {outcome.step}" if outcome.step else "nothing to save yet"
-        print(f"stopped by {outcome.stopped_by}, {saved}; resume with: {_resume(run)}")
+        by = outcome.stopped_by.name if outcome.stopped_by else "a signal to another process"
+        line = f"jaxcnn: stopped by {by}, {saved}; resume with: {_resume(run)}"
+        print(line, file=sys.stderr, flush=True)
         return
     if run.configuration.recipe == "post" and run.configuration.dataset == "mnist":
         from ..mnist.run.published import write_comparison
@@ -300,10 +308,12 @@ def _conclude(run: "Run", outcome: "Outcome") -> None:
             print(line)
     if run.configuration.dataset == "mnist":
         reached = run.to_target
-        when = "not reached" if reached is None else f"reached after {reached:.1f} s"
-        cache = "no" if run.cache_state == "off" else f"a {run.cache_state}"
-        print(
-            f"99.0 % test accuracy {when}, counted from process start, with {cache}"
-            " compilation cache"
-        )
+        if reached is None:
+            print("99.0 % test accuracy not reached")
+        else:
+            state = reached["compilation_cache"]
+            print(
+                f"99.0 % test accuracy reached after {reached['seconds']:.1f} s, counted from"
+                f" process start, with {'no' if state == 'off' else f'a {state}'} compilation cache"
+            )
     print(f"test accuracy {outcome.test_accuracy:.4f}", flush=True)

@@ -1,7 +1,7 @@
-"""Hand-written against automatic and numerical gradients, of these layers or of any rule.
+"""Hand-written gradients compared with automatic and numerical ones, of any rule.
 
 `jax.test_util.check_grads` says pass or fail; `compare` says where a gradient is wrong, by how
-much, and which usual mistake it looks like. Three things are held against each other:
+much, and which usual mistake it looks like. Three things are compared with each other:
 
 hand-written:  <g, J v> as the rule of a `jax.custom_vjp` or `jax.custom_jvp` gives it
 automatic:     what `jax.vjp` derives from a reference
@@ -14,17 +14,9 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from .evidence import gather
-from .judge import judge
-from .result import Comparison, DifferenceCheck, LeafComparison
-
-__all__ = [
-    "Comparison",
-    "DifferenceCheck",
-    "LeafComparison",
-    "assert_gradients_match",
-    "compare",
-]
+from .judge import Options, judge
+from .measure import measure
+from .result import Comparison
 
 
 def compare(
@@ -38,7 +30,7 @@ def compare(
     samples: int = 8,
     seed: int = 0,
 ) -> Comparison:
-    """Hold the gradient of `fn` at `args` against the automatic and the numerical one.
+    """Compare the gradient of `fn` at `args` with the automatic and the numerical one.
 
     With a cotangent g the gradient of a leaf x is the vector-Jacobian product
 
@@ -111,26 +103,24 @@ def compare(
     if kinks not in ("report", "fail"):
         raise ValueError(f"kinks must be 'report' or 'fail', got {kinks!r}")
     rng = np.random.default_rng(seed)
-    evidence = gather(fn, args, reference, argnums, cotangent, rng)
-    if evidence.against is None and not numerical:
+    measured = measure(fn, args, reference, argnums, cotangent, rng)
+    if measured.against is None and not numerical:
         raise ValueError(
-            f"numerical=False leaves nothing to compare {evidence.name} with: it has no automatic "
+            f"numerical=False leaves nothing to compare {measured.name} with: it has no automatic "
             "twin; pass a reference, or leave numerical=True"
         )
-    leaves = [
-        judge(evidence, k, numerical, samples, kinks == "report", rng)
-        for k in range(len(evidence.paths))
-    ]
-    against = [evidence.against] if evidence.against else []
+    options = Options(numerical, samples, kinks_may_differ=kinks == "report")
+    leaves = [judge(measured, leaf, options, rng) for leaf in measured.leaves]
+    against = [measured.against] if measured.against else []
     against += ["central differences"] if numerical else []
     return Comparison(
-        name=evidence.name,
+        name=measured.name,
         against=" and ".join(against),
         backend=jax.default_backend(),
         dtype=" and ".join(sorted({leaf.dtype for leaf in leaves})),
         leaves=tuple(leaves),
-        failures=tuple(evidence.failures),
-        notes=tuple(evidence.notes),
+        failures=tuple(measured.failures),
+        notes=tuple(measured.notes),
     )
 
 

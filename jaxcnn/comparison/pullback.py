@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .automatic import narrowest_inside
+from .jaxpr import narrowest_inside
 
 # Raised where Python needs a value that tracing does not have: then there is no jit for it.
 NEEDS_VALUES = (
@@ -75,7 +75,7 @@ class Pullback:
 
     def __init__(self, call: Callable, float64: bool):
         """`call` takes lists of arrays; `float64` says in which precision it runs."""
-        self.float64 = float64
+        self.call, self.float64 = call, float64
         self._forward = Jitted(call)
         self._vjp = Jitted(lambda leaves, fixed, cotangents: _vjp(call, leaves, fixed, cotangents))
 

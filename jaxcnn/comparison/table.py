@@ -1,12 +1,10 @@
 """A comparison as text for a terminal and as HTML for a notebook."""
 
-from __future__ import annotations
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import html as _html
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .result import Comparison, LeafComparison
+from .leaf import LeafComparison
 
 _HEADS = (
     "leaf",
@@ -24,45 +22,67 @@ _HEADS = (
 )
 
 
-def text(result: Comparison) -> str:
-    """The table, what is wrong below it, and a line that sums up."""
-    heads, rows = _columns(result)
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = [_title(result)]
-    lines += [
-        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-        for row in (heads, *rows)
-    ]
-    lines += [f"{mark} {line}" for mark, line in _remarks(result)]
-    return "\n".join([*lines, _summary(result)])
+@dataclass(frozen=True)
+class Table:
+    """A row a leaf, what is wrong below them, and a line that sums up."""
 
+    title: str
+    leaves: Sequence[LeafComparison]
+    # Of the function as a whole.
+    failures: Sequence[str]
+    notes: Sequence[str]
 
-def html(result: Comparison) -> str:
-    """The same as HTML, without a style sheet of its own."""
-    heads, rows = _columns(result)
-    cells = "".join(f"<th>{_html.escape(h)}</th>" for h in heads)
-    body = ""
-    for leaf, row in zip(result.leaves, rows, strict=True):
-        style = "" if leaf.ok else ' style="background: rgba(214, 39, 40, 0.2)"'
-        body += f"<tr{style}>" + "".join(f"<td>{_html.escape(c)}</td>" for c in row) + "</tr>"
-    remarks = "".join(f"<li>{_html.escape(line)}</li>" for _, line in _remarks(result))
-    return (
-        f"<p>{_html.escape(_title(result))}</p>"
-        f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
-        + (f"<ul>{remarks}</ul>" if remarks else "")
-        + f"<p><b>{_html.escape(_summary(result))}</b></p>"
-    )
+    def text(self) -> str:
+        """The table for a terminal."""
+        heads, rows = self._columns()
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        lines = [self.title]
+        lines += [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+            for row in (heads, *rows)
+        ]
+        lines += [f"{mark} {line}" for mark, line in self._remarks()]
+        return "\n".join([*lines, self._summary()])
 
+    def html(self) -> str:
+        """The same as HTML, without a style sheet of its own."""
+        heads, rows = self._columns()
+        cells = "".join(f"<th>{html.escape(h)}</th>" for h in heads)
+        body = ""
+        for leaf, row in zip(self.leaves, rows, strict=True):
+            style = "" if leaf.ok else ' style="background: rgba(214, 39, 40, 0.2)"'
+            body += f"<tr{style}>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>"
+        remarks = "".join(f"<li>{html.escape(line)}</li>" for _, line in self._remarks())
+        return (
+            f"<p>{html.escape(self.title)}</p>"
+            f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+            + (f"<ul>{remarks}</ul>" if remarks else "")
+            + f"<p><b>{html.escape(self._summary())}</b></p>"
+        )
 
-def _title(result: Comparison) -> str:
-    return f"{result.name} on {result.backend}: its gradient against {result.against}"
+    def _columns(self) -> tuple[list[str], list[list[str]]]:
+        """The heads and the rows, without the columns that say nothing."""
+        rows = [_row(leaf) for leaf in self.leaves]
+        keep = [i for i in range(len(_HEADS)) if any(row[i] for row in rows)]
+        return [_HEADS[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
+    def _remarks(self) -> list[tuple[str, str]]:
+        """What is wrong, what it looks like, and what else there is to know."""
+        remarks = [("!", line) for line in self.failures]
+        for leaf in self.leaves:
+            remarks += [("?", f"{leaf.path}: {line}") for line in leaf.diagnosis]
+            remarks += [("!", f"{leaf.path}: {line}") for line in leaf.failures]
+            if leaf.failures and leaf.max_abs_error is not None:
+                remarks.append(
+                    ("-", f"{leaf.path}: tolerance {leaf.tolerance:.2g} = {leaf.reason}")
+                )
+            remarks += [("-", f"{leaf.path}: {line}") for line in leaf.notes]
+        return remarks + [("-", line) for line in self.notes]
 
-def _columns(result: Comparison) -> tuple[list[str], list[list[str]]]:
-    """The heads and the rows, without the columns that say nothing."""
-    rows = [_row(leaf) for leaf in result.leaves]
-    keep = [i for i in range(len(_HEADS)) if any(row[i] for row in rows)]
-    return [_HEADS[i] for i in keep], [[row[i] for i in keep] for row in rows]
+    def _summary(self) -> str:
+        right, count = sum(leaf.ok for leaf in self.leaves), len(self.leaves)
+        verdict = "ok" if right == count and not self.failures else "WRONG"
+        return f"{verdict}: {right} of {count} gradients match"
 
 
 def _row(leaf: LeafComparison) -> list[str]:
@@ -100,22 +120,3 @@ def _differences(leaf: LeafComparison) -> str:
     said += [f"{d.inconclusive} too noisy"] if d.inconclusive else []
     said += [f"{leaf.kinks} kinks"] if leaf.kinks else []
     return ", ".join(said)
-
-
-def _remarks(result: Comparison) -> list[tuple[str, str]]:
-    """What is wrong, what it looks like, and what else there is to know."""
-    remarks = [("!", line) for line in result.failures]
-    for leaf in result.leaves:
-        remarks += [("?", f"{leaf.path}: {line}") for line in leaf.diagnosis]
-        remarks += [("!", f"{leaf.path}: {line}") for line in leaf.failures]
-        if leaf.failures and leaf.max_abs_error is not None:
-            remarks.append(("-", f"{leaf.path}: tolerance {leaf.tolerance:.2g} = {leaf.reason}"))
-        remarks += [("-", f"{leaf.path}: {line}") for line in leaf.notes]
-    return remarks + [("-", line) for line in result.notes]
-
-
-def _summary(result: Comparison) -> str:
-    right, count = sum(leaf.ok for leaf in result.leaves), len(result.leaves)
-    if result.ok:
-        return f"ok: {right} of {count} gradients match"
-    return f"WRONG: {right} of {count} gradients match"

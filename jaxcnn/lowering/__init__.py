@@ -1,1 +1,7 @@
 """How each correlation is put to XLA: the only rooms that know platform, devices and speed."""
+
+from .correlation import Activation as Activation
+from .correlation import Correlation as Correlation
+from .primitive import correlate as correlate
+from .primitive import exchange_channels as exchange_channels
+from .rule import using as using

@@ -1,107 +1,135 @@
-"""The correlations behind every convolution, and how each is put to XLA.
+"""The static record of a correlation, and the two sums it stands for.
 
-`correlate` is the forward pass, and dx with w flipped:
+Over channels (the forward pass, and dx with w flipped):
 
     y[n, i, o] = sum over a, c of  x[n, i * strides + a * rhs_dilation - low, c] * w[a, c, o]
 
-`correlate_over_batch` is dw, where g is the kernel and the batch is summed:
+Over the batch (dw, where g is the kernel):
 
     dw[a, c, o] = sum over n, i of  x[n, a * strides + i * rhs_dilation - low, c] * g[n, i, o]
 
-Operands are canonical: x `[N, S.., C]`, w `[K.., C/G, O]`, y and g `[N, S'.., O]`; both results are
-the same sums in every form of `forms_of_y`, which
-says what each is good for. A form is chosen from the
-static shapes alone, and used where the function is lowered for CPU; on every other platform, and
-where mesh axes are explicit, XLA gets the plain convolution.
+Operands are canonical: x `[N, S.., C]`, w `[K.., C/G, O]`, y and g `[N, S'.., O]`.
 """
 
-import jax
-import jax.numpy as jnp
-from jax import lax
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from .._cotangent import explicit_sharding
 from .._window import Window
-from . import forms_of_dw, forms_of_y
+
+Activation = Literal["relu"] | None
+Shape = tuple[int, ...]
+FREE = ""
 
 
-def correlate(
-    x: jax.Array,
-    w: jax.Array,
-    window: Window,
-    groups: int = 1,
-    precision=None,
-    dtype=None,
-    out_sharding=None,
-    form: str | None = None,
-) -> jax.Array:
-    """The correlation of x with w over `window`, `[N, S'.., O]`; `form` forces one by name."""
-    x, w = _common(x, w)
-    if not x.size:
-        shape = window.output_shape(x.shape[1:-1], w.shape[:-2])
-        return jnp.zeros((x.shape[0], *shape, w.shape[-1]), dtype or x.dtype)
+@dataclass(frozen=True)
+class Correlation:
+    """All of a correlation that is static, hashable.
 
-    def plain(x, w):
-        if 1 < groups < x.shape[-1] and explicit_sharding(x) is not None:
-            # XLA gathers the sharded batch of a grouped convolution; not of one a group.
-            parts = zip(jnp.split(x, groups, -1), jnp.split(w, groups, -1), strict=True)
-            y = [
-                forms_of_y.plain(a, b, window, 1, precision, dtype, out_sharding) for a, b in parts
-            ]
-            return jnp.concatenate(y, -1)
-        return forms_of_y.plain(x, w, window, groups, precision, dtype, out_sharding)
-
-    def chosen(x, w):
-        y = forms_of_y.FORMS[name](x, w, window, groups, precision)
-        return y.astype(dtype or x.dtype)
-
-    name = form or forms_of_y.choose(x.shape, w.shape, window, groups, x.dtype)
-    if name == "plain" or out_sharding is not None or explicit_sharding(x) is not None:
-        return plain(x, w)
-    return chosen(x, w) if form else lax.platform_dependent(x, w, cpu=chosen, default=plain)
-
-
-def correlate_over_batch(
-    x: jax.Array,
-    g: jax.Array,
-    window: Window,
-    groups: int = 1,
-    precision=None,
-    out_sharding=None,
-    form: str | None = None,
-) -> jax.Array:
-    """The correlation of x with g, batch summed, `[K.., C/G, O]`; `form` forces one by name."""
-    x, g = _common(x, g)
-    if not x.size:
-        k = window.output_shape(x.shape[1:-1], g.shape[1:-1])
-        return jnp.zeros((*k, x.shape[-1] // groups, g.shape[-1]), x.dtype)
-
-    def plain(x, g):
-        return forms_of_dw.plain(x, g, window, groups, precision, out_sharding)
-
-    def chosen(x, g):
-        dw = forms_of_dw.FORMS[name](x, g, window, groups, precision)
-        return dw.astype(x.dtype)
-
-    name = form or forms_of_dw.choose(x.shape, g.shape, window, groups, x.dtype)
-    if name == "plain" or out_sharding is not None or explicit_sharding(x) is not None:
-        return plain(x, g)
-    return chosen(x, g) if form else lax.platform_dependent(x, g, cpu=chosen, default=plain)
-
-
-def sum_over_places(g: jax.Array) -> jax.Array:
-    """db: the sum of `[N, S.., O]` over all but the channels, `[O]`.
-
-    XLA:CPU is slow where few channels are summed over many places; a row of the image, as one
-    vector, is not: 128x28x28x4 from 0.2 to 0.08 ms. Several devices would exchange that row.
+    Attributes:
+        window: how the second operand slides over the first.
+        over_batch: whether the batch is summed (dw) or the channels (y and dx).
+        groups: blocks of channels that do not see each other.
+        precision: as in `jax.lax.conv_general_dilated`.
+        dtype: of the result; None is that of the operands.
+        activation: what is done to y, once the bias is added.
+        sharding: of the result, where mesh axes are explicit; there XLA does it as it is.
+        form: the name of the form to use where there is one of that name; None is what `using`
+            forces, FREE to choose whatever it forces.
     """
-    *places, columns, channels = g.shape
-    if channels > 8 or len(places) < 2 or jax.device_count() > 1:
-        return jnp.sum(g, tuple(range(g.ndim - 1)))
-    rows = jnp.sum(g.reshape(-1, columns * channels), 0)
-    return jnp.sum(rows.reshape(columns, channels), 0)
+
+    window: Window
+    over_batch: bool = False
+    groups: int = 1
+    precision: Any = None
+    dtype: Any = None
+    activation: Activation = None
+    sharding: Any = None
+    form: str | None = None
+
+    def with_(self, **changes: Any) -> "Correlation":
+        """The same but for `changes`."""
+        return dataclasses.replace(self, **changes)
+
+    def linear(self) -> "Correlation":
+        """The same without its activation."""
+        return self.with_(activation=None)
+
+    def of_dx(self, n: Shape, k: Shape, sharding: Any = None) -> "Correlation":
+        """The sum over the channels of g and the flipped kernel that gives dx.
+
+        Args:
+            n: the spatial shape of the forward pass's input.
+            k: the spatial shape of its kernel.
+            sharding: of dx, where mesh axes are explicit.
+        """
+        window = self.window.of_dx(n, k)
+        return self._transposed(window=window, over_batch=False, sharding=sharding)
+
+    def of_dw(self, n: Shape, k: Shape, sharding: Any = None) -> "Correlation":
+        """The sum over the batch of x and g that gives dw, and of a dw the forward pass again."""
+        window = self.window.of_dw(n, k)
+        return self._transposed(window=window, over_batch=not self.over_batch, sharding=sharding)
+
+    def _transposed(self, **changes: Any) -> "Correlation":
+        # A cotangent gets the dtype of its primal, and neither bias nor activation.
+        return self.with_(activation=None, dtype=None, **changes)
+
+    def output_shape(self, x: Shape, w: Shape) -> Shape:
+        """The shape of the result for operands of these shapes."""
+        if self.over_batch:
+            k = self.window.output_shape(x[1:-1], w[1:-1])
+            return (*k, x[-1] // self.groups, w[-1])
+        return (x[0], *self.window.output_shape(x[1:-1], w[:-2]), w[-1])
 
 
-def _common(x, w):
-    # With a preferred element type the cotangent may be wider than the operand it meets.
-    dtype = max(x.dtype, w.dtype, key=lambda d: d.itemsize)
-    return x.astype(dtype), w.astype(dtype)
+@dataclass(frozen=True)
+class Target:
+    """What a program is compiled for.
+
+    Attributes:
+        platform: "cpu", or None for any other.
+        one_device: whether the program sees one device: it has no other, or all mesh axes are
+            manual. Else XLA partitions it.
+        export: whether it is compiled to be kept, and so must not depend on this machine.
+    """
+
+    platform: str | None
+    one_device: bool = True
+    export: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A correlation with the shapes and the dtype of its operands: what a form is chosen for."""
+
+    c: Correlation
+    x: Shape
+    w: Shape
+    dtype: Any
+    target: Target
+
+    @property
+    def window(self) -> Window:
+        """How the second operand slides over the first."""
+        return self.c.window
+
+    @property
+    def groups(self) -> int:
+        """Blocks of channels that do not see each other."""
+        return self.c.groups
+
+    @property
+    def k(self) -> Shape:
+        """The spatial shape of the layer's kernel: of w, or of dw."""
+        return self.c.output_shape(self.x, self.w)[:-2] if self.c.over_batch else self.w[:-2]
+
+    @property
+    def m(self) -> Shape:
+        """The spatial shape of y, or of g."""
+        return self.w[1:-1] if self.c.over_batch else self.c.output_shape(self.x, self.w)[1:-1]
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every input channel is a group of its own."""
+        return self.x[-1] == self.groups > 1

@@ -122,7 +122,7 @@ def apply(
         >>> apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1))).shape
         (2, 10)
     """
-    return _forward(params, images, layers, ties, lambda name, x: x)
+    return _forward(params, images, layers, ties)
 
 
 def activations(params: Params, images: jax.Array, *, layers: Any = jaxcnn) -> dict[str, jax.Array]:
@@ -190,17 +190,21 @@ def _forward(
     images: jax.Array,
     layers: Any,
     ties: Ties,
-    at: Callable[[str, jax.Array], jax.Array],
+    at: Callable[[str, jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    x = at("input", images)
+    def activated(layer: Callable, x: jax.Array, name: str, number: int) -> jax.Array:
+        w, b = params[name]["w"], params[name]["b"]
+        if at is None:  # nobody looks between them: relu belongs to the layer
+            return layer(x, w, b, activation="relu")
+        return seen(f"relu{number}", layers.relu(seen(name, layer(x, w, b))))
+
+    seen = at or (lambda name, x: x)
+    x = seen("input", images)
     for number in (1, 2, 3, 4):
-        layer = params[f"conv{number}"]
-        x = at(f"conv{number}", layers.conv(x, layer["w"], layer["b"]))
-        x = at(f"relu{number}", layers.relu(x))
+        x = activated(layers.conv, x, f"conv{number}", number)
         if number % 2 == 0:
-            x = at(f"pool{number // 2}", layers.max_pool(x, (2, 2), (2, 2), ties=ties))
+            x = seen(f"pool{number // 2}", layers.max_pool(x, (2, 2), (2, 2), ties=ties))
     # An explicit size and no -1, which an empty batch leaves undecided.
     x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))
-    x = at("dense1", layers.dense(x, params["dense1"]["w"], params["dense1"]["b"]))
-    x = at("relu5", layers.relu(x))
-    return at("logits", layers.dense(x, params["dense2"]["w"], params["dense2"]["b"]))
+    x = activated(layers.dense, x, "dense1", 5)
+    return seen("logits", layers.dense(x, params["dense2"]["w"], params["dense2"]["b"]))

@@ -79,13 +79,24 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys; from jaxcnn.cli import main; main(['train', '--help']);"
+        "import sys; from jaxcnn.cli.dispatch import main; main(['train', '--help']);"
         "print(*sys.modules, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert "jaxcnn.cli.train" in loaded
-    heavy = {"optax", "orbax", "matplotlib", "sklearn", "scipy", "PIL", "torch", "pooch", "chex"}
+    heavy = {
+        "jax",
+        "optax",
+        "orbax",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+        "PIL",
+        "torch",
+        "pooch",
+        "chex",
+    }
     assert not heavy & loaded
 
 

@@ -274,14 +274,14 @@ def test_flags_that_make_no_sense_are_named(flags, named, tmp_path, capsys, monk
 
 
 def test_default_folders_are_fresh(tmp_path, monkeypatch):
-    from jaxcnn.mnist.run import folder as run_folder
     from jaxcnn.mnist.run.configuration import Configuration
+    from jaxcnn.mnist.run.folder import new_name
 
     monkeypatch.chdir(tmp_path)
     c = Configuration("digits", "post", "fast", "jaxcnn", 6, 400, 1e-3, 0)
     names = set()
     for _ in range(3):
-        name = run_folder.new_name(c)
+        name = new_name(c)
         name.mkdir(parents=True)
         names.add(name)
     assert len(names) == 3

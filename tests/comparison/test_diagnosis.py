@@ -29,8 +29,14 @@ def mistaken(mistake):
 
 MISTAKES = {
     "factor 2": (lambda dx, dw: (2 * dx, dw), "x", "off by a factor 2"),
-    "factor 1/m": (lambda dx, dw: (dx, dw / 6), "w", "off by a factor 1/6, 6 being the size of"),
-    "factor m": (lambda dx, dw: (5 * dx, dw), "x", "off by a factor 5, 5 being the size of"),
+    "factor 1/m": (
+        lambda dx, dw: (dx, dw / 6), "w",
+        "off by a factor 1/6, 6 perhaps being the size of axis 0 of x or the",
+    ),
+    "factor m": (
+        lambda dx, dw: (5 * dx, dw), "x",
+        "off by a factor 5, 5 perhaps being the size of axis 1 of x or the",
+    ),
     "another factor": (lambda dx, dw: (1.37 * dx, dw), "x", "off by a factor 1.37"),
     "sign": (lambda dx, dw: (dx, -dw), "w", "the wrong sign"),
     "sign and factor": (lambda dx, dw: (dx, -dw / 2), "w", "the wrong sign and off by"),

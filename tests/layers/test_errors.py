@@ -96,6 +96,16 @@ CASES = {
         ValueError,
         ["strides", "0"],
     ),
+    "conv_transpose groups": (
+        lambda: conv_transpose(X, W, feature_group_count=3),
+        ValueError,
+        ["feature_group_count", "3", "4"],
+    ),
+    "conv_transpose groups of a transposed kernel": (
+        lambda: conv_transpose(X, W, feature_group_count=4, transpose_kernel=True),
+        ValueError,
+        ["feature_group_count", "4", "6", "(3, 3, 4, 6)"],
+    ),
     "general rank": (
         lambda: general(LHS[0], RHS, (1, 1), "SAME"),
         ValueError,
@@ -132,7 +142,12 @@ CASES = {
     "conv integers": (
         lambda: conv(X.astype(int), W.astype(int)),
         TypeError,
-        ["floating", "x int64"],
+        ["floating or complex", "x int64"],
+    ),
+    "conv real with complex": (
+        lambda: conv(X, W.astype(complex)),
+        TypeError,
+        ["x float64", "w complex128"],
     ),
     "general dtypes": (
         lambda: general(LHS, RHS.astype(HALF), (1, 1), "SAME"),
@@ -140,6 +155,42 @@ CASES = {
         ["lhs float64", "rhs bfloat16"],
     ),
     "dense dtypes": (lambda: jaxcnn.dense(Z, jnp.ones((4, 2), HALF)), TypeError, ["w bfloat16"]),
+    "dense integers": (
+        lambda: jaxcnn.dense(Z.astype(int), jnp.ones((4, 2), int)),
+        TypeError,
+        ["floating or complex", "w int64"],
+    ),
+    "relu complex": (lambda: jaxcnn.relu(1j), TypeError, ["relu", "x", "real", "complex128"]),
+    "softmax complex": (
+        lambda: jaxcnn.softmax(Z.astype(complex)),
+        TypeError,
+        ["softmax", "x", "real", "complex128"],
+    ),
+    "max_pool complex": (
+        lambda: max_pool(X.astype(complex), (2, 2)),
+        TypeError,
+        ["max_pool", "x", "real", "complex128"],
+    ),
+    "avg_pool complex": (
+        lambda: avg_pool(X.astype(complex), (2, 2)),
+        TypeError,
+        ["avg_pool", "x", "real", "complex128"],
+    ),
+    "complex logits": (
+        lambda: cross_entropy(Z.astype(complex), Y),
+        TypeError,
+        ["softmax_cross_entropy", "logits", "real", "complex128"],
+    ),
+    "complex labels": (
+        lambda: cross_entropy(Z, Y.astype(complex)),
+        TypeError,
+        ["labels", "real", "complex128"],
+    ),
+    "complex logits of integer labels": (
+        lambda: integer_cross_entropy(Z.astype(complex), LABELS),
+        TypeError,
+        ["softmax_cross_entropy_with_integer_labels", "logits", "real", "complex128"],
+    ),
     "relu integers": (lambda: jaxcnn.relu(LABELS), TypeError, ["relu", "int64"]),
     "softmax integers": (lambda: jaxcnn.softmax(LABELS), TypeError, ["softmax", "int64"]),
     "avg_pool integers": (

@@ -13,8 +13,7 @@ import pytest
 import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
-from jaxcnn.lowering import forms_of_dw, forms_of_y
-from jaxcnn.lowering.correlation import correlate, correlate_over_batch
+from jaxcnn.lowering import Correlation, choice, correlate, parts, using
 from tests.proof import oracles
 from tests.proof.checks import assert_equal
 
@@ -42,6 +41,7 @@ FORWARD = {
 }
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
+    "planes": [],
     "quarters": [*DENSE, *STRIDED],
     "rows": [*DENSE, *STRIDED, *GROUPED[:2]],
     "shifted": DEPTHWISE,
@@ -59,8 +59,8 @@ def of(table):
 
 
 def test_every_form_is_listed():
-    assert set(FORWARD) == set(forms_of_y.FORMS)
-    assert set(forms_of_dw.FORMS) == set(BACKWARD)
+    assert {form.name for form in choice.FORMS_OF_Y} - {"onednn"} == set(FORWARD)
+    assert {form.name for form in choice.FORMS_OF_DW} - {"onednn"} == set(BACKWARD)
 
 
 def expected(setting, channels, pads):
@@ -71,33 +71,50 @@ def expected(setting, channels, pads):
     x, w = rng.normal(size=(4, 7, 8, c)), rng.normal(size=(3, 2, c // groups, o))
     g = rng.normal(size=(4, *window.output_shape((7, 8), (3, 2)), o))
     sums = oracles.correlate(x, w, g, strides, pads, lhs_dilation, rhs_dilation, groups)
-    return window, groups, *(jnp.asarray(a) for a in (x, w, g)), sums
+    return Correlation(window, groups=groups), *map(jnp.asarray, (x, w, g)), sums
 
 
 @pytest.mark.parametrize(("form", "setting", "channels", "pads"), of(FORWARD))
 def test_form_of_y(form, setting, channels, pads):
-    window, groups, x, w, _, (y, _, _) = expected(setting, channels, pads)
-    found = jax.jit(lambda x, w: correlate(x, w, window, groups, form=form))(x, w)
+    c, x, w, _, (y, _, _) = expected(setting, channels, pads)
+    with using(form):
+        found = jax.jit(lambda x, w: correlate(x, w, c))(x, w)
     assert_equal(found, y, "y")
 
 
 @pytest.mark.parametrize(("form", "setting", "channels", "pads"), of(BACKWARD))
 def test_form_of_dw(form, setting, channels, pads):
-    window, groups, x, _, g, (_, _, dw) = expected(setting, channels, pads)
-    window = window.of_dw((7, 8), (3, 2))
-    found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups, form=form))(x, g)
+    c, x, _, g, (_, _, dw) = expected(setting, channels, pads)
+    c = c.of_dw((7, 8), (3, 2))
+    with using(form):
+        found = jax.jit(lambda x, g: correlate(x, g, c))(x, g)
     assert_equal(found, dw, "dw")
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_rows_in_parts_of_the_batch(parts, monkeypatch):
+@pytest.mark.parametrize("count", [2, 4])
+def test_rows_in_parts_of_the_batch(count, monkeypatch):
     (setting, channels), pads = STRIDED[1], PADS[0]
-    window, groups, x, _, g, (_, _, dw) = expected(setting, channels, pads)
-    monkeypatch.setattr(forms_of_dw, "_CACHED", -(-(x.size + g.size) // parts))
-    window = window.of_dw((7, 8), (3, 2))
-    found = jax.jit(lambda x, g: correlate_over_batch(x, g, window, groups, form="rows"))
-    assert "while" in found.lower(x, g).as_text()
-    assert_equal(found(x, g), dw, "dw")
+    c, x, _, g, (_, _, dw) = expected(setting, channels, pads)
+    monkeypatch.setattr(parts, "CACHED", -(-(x.size + g.size) // count))
+    c = c.of_dw((7, 8), (3, 2))
+    with using("rows"):
+        found = jax.jit(lambda x, g: correlate(x, g, c))
+        assert "while" in found.lower(x, g).as_text()
+        assert_equal(found(x, g), dw, "dw")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_planes_of_three_axes(groups):
+    strides, dilation, pads = (2, 1, 1), (1, 2, 1), ((1, 2), (0, 1), (2, -1))
+    window = Window(strides, pads, (1, 1, 1), dilation)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 5, 4, 3, 4)), rng.normal(size=(2, 2, 2, 4 // groups, 6))
+    g = rng.normal(size=(2, *window.output_shape((5, 4, 3), (2, 2, 2)), 6))
+    _, _, dw = oracles.correlate(x, w, g, strides, pads, (1, 1, 1), dilation, groups)
+    c = Correlation(window, groups=groups).of_dw((5, 4, 3), (2, 2, 2))
+    with using("planes"):
+        found = jax.jit(lambda x, g: correlate(x, g, c))(x, g)
+    assert_equal(found, dw, "dw")
 
 
 # In float32, with the sizes at which the other forms are chosen.
@@ -150,7 +167,12 @@ def test_how_far_a_nan_spreads(form, setting, channels, further):
     window = Window(strides, ((1, 1), (1, 1)), lhs_dilation, rhs_dilation)
     x = jnp.ones((1, 8, 9, c)).at[0, 4, 4, 0].set(jnp.nan)
     w = jnp.ones((3, 3, c // groups, o))
-    one, y = (np.isnan(correlate(x, w, window, groups, form=f))[0] for f in ("plain", form))
+
+    def spread_by(form):
+        with using(form):
+            return np.isnan(correlate(x, w, Correlation(window, groups=groups)))[0]
+
+    one, y = spread_by("plain"), spread_by(form)
     assert y[one].all()
     for axis, more in enumerate(further):
         own, spread = (np.flatnonzero(a.any((1 - axis, 2))) for a in (one, y))

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from jaxcnn.drawing import montage
 from jaxcnn.mnist import model, plot
 from jaxcnn.mnist.data import sources
-from jaxcnn.mnist.plot.panel import columns_for, montage
+from jaxcnn.mnist.plot.network import columns_for
 
 DIGITS = sources.class_names("mnist")
 MAPS = [name for name in model.NAMES if name not in ("logits", "probabilities")]

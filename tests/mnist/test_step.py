@@ -13,11 +13,11 @@ from jax import export
 
 from jaxcnn import reference
 from jaxcnn.mnist import augmentation, model
-from jaxcnn.mnist import step as train
 from jaxcnn.mnist.recipe import PUBLISHED_CURVE, RECIPES
 from jaxcnn.mnist.run import programs
 from jaxcnn.mnist.run.configuration import Configuration
 from jaxcnn.mnist.run.schedule import Schedule
+from jaxcnn.mnist.step import final_params, init_state, make_chunk, make_logits, make_step
 
 EXAMPLES, BATCH = 24, 4
 
@@ -38,7 +38,7 @@ def examples():
 
 def new_state(optimizer, average=False, dtype=jnp.float64):
     params = model.init(jax.random.key(1), dtype=dtype)
-    return train.init_state(params, optimizer, jax.random.key(2), average=average)
+    return init_state(params, optimizer, jax.random.key(2), average=average)
 
 
 def configuration(recipe, **changes):
@@ -50,7 +50,7 @@ def test_step_makes_the_update_that_autodiff_makes(examples):
     images, labels = examples[0][:BATCH], examples[1][:BATCH]
     optimizer = optax.sgd(0.1)
     state = new_state(optimizer)
-    new, metrics = jax.jit(train.make_step(optimizer))(state, images, labels)
+    new, metrics = jax.jit(make_step(optimizer))(state, images, labels)
 
     def loss(params):
         logits = model.apply(params, images[..., None] / 255.0, layers=reference)
@@ -64,8 +64,8 @@ def test_step_makes_the_update_that_autodiff_makes(examples):
     assert metrics["accuracy"] == (np.argmax(logits, -1) == np.asarray(labels)).mean()
     assert new.step == 1
     # The rules, not autodiff: swapping the module swaps every gradient.
-    text = str(jax.make_jaxpr(train.make_step(optimizer))(state, images, labels))
-    by_reference = train.make_step(optimizer, layers=reference)
+    text = str(jax.make_jaxpr(make_step(optimizer))(state, images, labels))
+    by_reference = make_step(optimizer, layers=reference)
     assert str(jax.make_jaxpr(by_reference)(state, images, labels)) != text
 
 
@@ -73,7 +73,7 @@ def test_label_smoothing_is_the_cross_entropy_of_the_smoothed_labels(examples):
     images, labels = examples[0][:BATCH], examples[1][:BATCH]
     optimizer = optax.sgd(0.1)
     state = new_state(optimizer)
-    _, metrics = jax.jit(train.make_step(optimizer, label_smoothing=0.2))(state, images, labels)
+    _, metrics = jax.jit(make_step(optimizer, label_smoothing=0.2))(state, images, labels)
     z = np.asarray(model.apply(state.params, images[..., None] / 255.0), np.float64)
     log_p = z - np.log(np.exp(z).sum(-1, keepdims=True))
     smoothed = 0.8 * np.eye(10)[np.asarray(labels)] + 0.02
@@ -83,7 +83,7 @@ def test_label_smoothing_is_the_cross_entropy_of_the_smoothed_labels(examples):
 def test_average_follows_the_parameters(examples):
     images, labels = examples[0][:BATCH], examples[1][:BATCH]
     optimizer = optax.sgd(0.5)
-    step = jax.jit(train.make_step(optimizer, average_decay=0.6))
+    step = jax.jit(make_step(optimizer, average_decay=0.6))
     state = new_state(optimizer, average=True)
     expected = state.params
     for t in range(12):
@@ -91,17 +91,17 @@ def test_average_follows_the_parameters(examples):
         decay = min(0.6, (1 + t) / (10 + t))
         expected = jax.tree.map(lambda a, p, d=decay: d * a + (1 - d) * p, expected, state.params)
     chex.assert_trees_all_close(state.average, expected, rtol=1e-9, atol=1e-12)
-    assert train.final_params(state) is state.average
+    assert final_params(state) is state.average
 
 
 def test_chunk_is_the_steps_one_after_the_other_and_one_program(examples):
     images, labels = examples
     optimizer = optax.adam(1e-2)
     chex.clear_trace_counter()
-    step = train.make_step(optimizer, augment=augmentation.shift(1))
+    step = make_step(optimizer, augment=augmentation.shift(1))
     # Traced once for the loop, and once for the shapes of its metrics.
     counted: Any = chex.assert_max_traces(n=2)(step)
-    chunk = jax.jit(train.make_chunk(counted))
+    chunk = jax.jit(make_chunk(counted))
     order = np.random.default_rng(0).permutation(EXAMPLES).reshape(-1, BATCH).astype(np.int32)
     state = new_state(optimizer)
     single = jax.jit(step)
@@ -122,7 +122,7 @@ def test_chunk_is_the_steps_one_after_the_other_and_one_program(examples):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_step_of_every_recipe_lowers_for_cpu_cuda_and_tpu(recipe, examples):
     c = configuration(recipe, float64=False)
-    step = train.make_chunk(programs.new_step(c))
+    step = make_chunk(programs.new_step(c))
     like = jax.eval_shape(lambda: programs.new_state(c))
     order = jax.ShapeDtypeStruct((3, BATCH), np.int32)
     count = jax.ShapeDtypeStruct((), np.int32)
@@ -225,7 +225,7 @@ def test_affine_shifts_and_brings_in_paper():
 def test_augmentation_draws_anew_at_every_step_and_from_the_place_alone(examples):
     images, labels = examples[0][:BATCH], examples[1][:BATCH]
     optimizer = optax.sgd(0.0)
-    step = jax.jit(train.make_step(optimizer, augment=augmentation.shift(3)))
+    step = jax.jit(make_step(optimizer, augment=augmentation.shift(3)))
     state = new_state(optimizer)
     first, metrics = step(state, images, labels)
     _, later = step(first, images, labels)
@@ -287,7 +287,7 @@ def test_logits_are_those_of_the_network_whatever_the_batches(examples):
     images, _ = examples
     params = model.init(jax.random.key(0), dtype=jnp.float64)
     order = np.arange(20, dtype=np.int32).reshape(4, 5)
-    logits = jax.jit(train.make_logits())(params, images, order, np.int32(3))
+    logits = jax.jit(make_logits())(params, images, order, np.int32(3))
     expected = jax.jit(model.apply)(params, images[:15, ..., None] / 255.0)
     np.testing.assert_allclose(logits.reshape(20, 10)[:15], expected, rtol=1e-9, atol=1e-12)
     assert not np.asarray(logits[3]).any()

@@ -81,7 +81,8 @@ def draw(rng: np.random.Generator, shape: Shape, kind: str) -> np.ndarray:
 def _conv(x: Shape, w: Shape, *, bias: bool = True, layer="conv", **options) -> Case:
     arrays = {"x": (x, "normal"), "w": (w, "normal")}
     if bias:
-        channels = w[-2] if options.get("transpose_kernel") else w[-1]
+        groups = options.get("feature_group_count", 1)
+        channels = w[-2] * groups if options.get("transpose_kernel") else w[-1]
         arrays["b"] = ((channels,), "normal")
     return Case(layer, arrays, options)
 
@@ -152,6 +153,18 @@ def conv_transpose_cases():
         yield _conv(
             (1, 2, 3, 2, 2), (2, 1, 3, 2, 2), layer="conv_transpose", strides=s, transpose_kernel=t
         )
+    for (i, o, g), s, t in itertools.product(
+        [(4, 4, 2), (4, 6, 2), (3, 3, 3)], [1, 2], [False, True]
+    ):
+        shape = (3, 2, o // g, i) if t else (3, 2, i // g, o)
+        yield _conv(
+            (2, 3, 4, i), shape, layer="conv_transpose", strides=s, feature_group_count=g,
+            transpose_kernel=t, padding="VALID" if s == 1 else ((2, 1), (1, 2)), bias=not t,
+        )  # fmt: skip
+    yield _conv(
+        (2, 4, 4), (3, 2, 2), layer="conv_transpose", strides=2, feature_group_count=2,
+        kernel_dilation=2,
+    )  # fmt: skip
     for lead in [(), (2, 2)]:
         yield _conv((*lead, 3, 3, 2), (2, 2, 2, 2), layer="conv_transpose", strides=2)
     yield _conv((1, 3, 3, 2), (2, 2, 2, 2), layer="conv_transpose", padding=((-1, 2), (2, 1)))
@@ -287,6 +300,24 @@ def pointwise_cases():
         arrays = {"x": ((*lead, i), "normal"), "w": ((i, o), "normal")}
         yield Case("dense", arrays | ({"b": ((o,), "normal")} if bias else {}))
     yield Case("dense", {"x": ((0, 3), "normal"), "w": ((3, 2), "normal")})
+    for bias in (True, False):
+        arrays = {"x": ((2, 3, 5), "normal"), "w": ((5, 3), "normal")}
+        arrays |= {"b": ((3,), "normal")} if bias else {}
+        yield Case("dense", arrays, {"activation": "relu"})
+
+
+def activated_cases():
+    """Convolutions with relu inside."""
+    for layer, bias, s, g in itertools.product(
+        ["conv", "conv_transpose"], [True, False], [1, 2], [1, 2]
+    ):
+        yield _conv(
+            (2, 4, 5, 4), (3, 2, 4 // g, 6), layer=layer, strides=s, feature_group_count=g,
+            bias=bias, activation="relu",
+        )  # fmt: skip
+    yield _conv((6, 3), (3, 3, 2), padding=1, activation="relu")
+    yield _conv((1, 3, 3, 4, 2), (2, 2, 2, 2, 3), activation="relu", kernel_dilation=(1, 1, 2))
+    yield _conv((0, 4, 4, 2), (3, 3, 2, 2), activation="relu")
 
 
 def loss_cases():
@@ -332,6 +363,7 @@ CASES = [
     *max_pool_cases(),
     *avg_pool_cases(),
     *pointwise_cases(),
+    *activated_cases(),
     *loss_cases(),
 ]
 LAYERS = tuple(dict.fromkeys(case.layer for case in CASES))
@@ -374,6 +406,12 @@ SAMPLES = [
     Case("relu", {"x": ((2, 3), "normal")}),
     Case("softmax", {"x": ((2, 4), "normal")}),
     Case("dense", {"x": ((2, 4), "normal"), "w": ((4, 3), "normal"), "b": ((3,), "normal")}),
+    _conv((2, 4, 5, 2), (3, 2, 2, 3), activation="relu"),
+    Case(
+        "dense",
+        {"x": ((2, 4), "normal"), "w": ((4, 3), "normal"), "b": ((3,), "normal")},
+        {"activation": "relu"},
+    ),
     Case("softmax_cross_entropy", {"logits": ((2, 4), "normal"), "labels": ((2, 4), "weights")}),
     Case(
         "softmax_cross_entropy_with_integer_labels",

@@ -40,7 +40,7 @@ class Evidence:
     again: Callable[[dict[str, np.ndarray]], np.ndarray]  # the layer's output at other inputs
 
 
-def gather(case: Case, layers: Any = jaxcnn, automatic: Any = reference) -> Evidence:
+def run(case: Case, layers: Any = jaxcnn, automatic: Any = reference) -> Evidence:
     """Run the case once; `automatic` are the layers whose gradients autodiff derives."""
     inputs = case.inputs()
     rng = np.random.default_rng(len(str(case)))
@@ -100,7 +100,7 @@ def equals_central_differences(e: Evidence) -> None:
         elements = np.arange(x.size)
         if x.size > 300:  # the few shapes of a whole network
             elements = rng.choice(elements, 60, replace=False)
-        slopes = []
+        slopes, straight = [], []
         for i in elements:
             step = np.zeros(x.size)
             step[i] = h
@@ -108,8 +108,14 @@ def equals_central_differences(e: Evidence) -> None:
             free = {k: e.inputs[k] for k in e.case.differentiable}
             up, down = e.again(free | {name: x + step}), e.again(free | {name: x - step})
             slopes.append(np.sum(e.g * (up - down)) / (2 * h))
+            # A relu that opens or closes within the step has two slopes.
+            bent = up - 2 * e.y + down
+            straight.append(
+                "activation" not in e.case.options or np.abs(bent).max(initial=0) < 1e-3 * h
+            )
+        slopes, elements = np.array(slopes)[straight], elements[np.array(straight, bool)]
         found = e.gradients[name].ravel()[elements]
-        assert_equal(found, np.array(slopes), f"d{name}", rtol=1e-6, floor=1e-7)
+        assert_equal(found, slopes, f"d{name}", rtol=1e-6, floor=1e-7)
 
 
 def is_adjoint(e: Evidence) -> None:

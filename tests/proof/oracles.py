@@ -5,6 +5,7 @@ the output with a dict of the gradients. No JAX here: the only thing shared with
 meaning of the arguments.
 """
 
+import functools
 import itertools
 import math
 
@@ -82,6 +83,20 @@ def with_bias(x, w, b, g, y, dx, dw):
     return y.reshape(g.shape), gradients
 
 
+def with_activation(layer):
+    """The loops of a layer with relu behind it: g counts where y, found first, is above 0."""
+
+    @functools.wraps(layer)
+    def activated(g, *operands, activation=None, **options):
+        y, gradients = layer(g, *operands, **options)
+        if activation is None:
+            return y, gradients
+        return np.maximum(y, 0), layer(np.where(y > 0, g, 0), *operands, **options)[1]
+
+    return activated
+
+
+@with_activation
 def conv(g, x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, feature_group_count=1):
     n = w.ndim - 2
     strides, dilation = per_axis(strides, n), per_axis(kernel_dilation, n)
@@ -94,50 +109,65 @@ def conv(g, x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, featu
     return with_bias(x, w, b, g, y, dx, dw)
 
 
+def transposed_pairs(padding, spans, strides):
+    """(low, high) of every axis of the dilated input; `spans` is how far the kernel reaches."""
+    if padding == "VALID":
+        return [(k - 1, max(k, s) - 1) for k, s in zip(spans, strides, strict=True)]
+    if padding != "SAME":
+        return pairs(padding, spans, spans, strides)
+    result = []
+    for k, s in zip(spans, strides, strict=True):
+        low = k - 1 if s > k - 1 else math.ceil((k + s - 2) / 2)
+        result.append((low, k + s - 2 - low))
+    return result
+
+
+@with_activation
 def conv_transpose(
-    g, x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, transpose_kernel=False
-):
+    g, x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, feature_group_count=1,
+    transpose_kernel=False,
+):  # fmt: skip
     """Every input element stamps the kernel, `strides` apart, on a canvas that is then cropped.
 
     lax stamps the kernel mirrored; transpose_kernel mirrors it back and exchanges the channels.
+    Each group of input channels has a stamp and a canvas of its own.
     """
     n = w.ndim - 2
     strides, dilation = per_axis(strides, n), per_axis(kernel_dilation, n)
     sizes, taps = x.shape[-n - 1 : -1], w.shape[:n]
     spans = [(k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True)]
-    if padding == "VALID":
-        pads = [(k - 1, max(k, s) - 1) for k, s in zip(spans, strides, strict=True)]
-    elif padding == "SAME":
-        pads = []
-        for k, s in zip(spans, strides, strict=True):
-            low = k - 1 if s > k - 1 else math.ceil((k + s - 2) / 2)
-            pads.append((low, k + s - 2 - low))
-    else:
-        pads = pairs(padding, sizes, spans, strides)
+    pads = transposed_pairs(padding, spans, strides)
     # The canvas begins `span - 1 - low` cells before the output: a negative number widens it.
     outputs = [
         low + (s - 1) * stride + 1 + high - span + 1
         for s, stride, span, (low, high) in zip(sizes, strides, spans, pads, strict=True)
     ]
-    xs, gs = flat_batch(x, n), flat_batch(g, n)
-    y = np.zeros((xs.shape[0], *outputs, gs.shape[-1]))
-    dx, dw = np.zeros(xs.shape), np.zeros(w.shape)
-    for i in np.ndindex(*sizes):
-        for a in np.ndindex(*taps):
-            p = tuple(
-                i[d] * strides[d]
-                + (a[d] if transpose_kernel else taps[d] - 1 - a[d]) * dilation[d]
-                - (spans[d] - 1 - pads[d][0])
-                for d in range(n)
-            )
-            if any(not 0 <= pd < m for pd, m in zip(p, outputs, strict=True)):
-                continue
-            here, there = (slice(None), *i), (slice(None), *p)
-            wa = w[a].T if transpose_kernel else w[a]  # [Cin, Cout]
-            y[there] += xs[here] @ wa
-            dx[here] += gs[there] @ wa.T
-            dwa = xs[here].T @ gs[there]
-            dw[a] += dwa.T if transpose_kernel else dwa
+
+    def stamped(x, w, g):
+        y = np.zeros((x.shape[0], *outputs, g.shape[-1]))
+        dx, dw = np.zeros(x.shape), np.zeros(w.shape)
+        for i in np.ndindex(*sizes):
+            for a in np.ndindex(*taps):
+                p = tuple(
+                    i[d] * strides[d]
+                    + (a[d] if transpose_kernel else taps[d] - 1 - a[d]) * dilation[d]
+                    - (spans[d] - 1 - pads[d][0])
+                    for d in range(n)
+                )
+                if any(not 0 <= pd < m for pd, m in zip(p, outputs, strict=True)):
+                    continue
+                here, there = (slice(None), *i), (slice(None), *p)
+                wa = w[a].T if transpose_kernel else w[a]  # [Cin, Cout]
+                y[there] += x[here] @ wa
+                dx[here] += g[there] @ wa.T
+                dwa = x[here].T @ g[there]
+                dw[a] += dwa.T if transpose_kernel else dwa
+        return y, dx, dw
+
+    # The last axis of w is that of its output channels, or transposed of its input channels.
+    blocks = [np.split(v, feature_group_count, -1) for v in (flat_batch(x, n), w, flat_batch(g, n))]
+    parts = [stamped(*block) for block in zip(*blocks, strict=True)]
+    y, dx, dw = (np.concatenate(part, -1) for part in zip(*parts, strict=True))
     return with_bias(x, w, b, g, y, dx, dw)
 
 
@@ -269,6 +299,7 @@ def softmax(g, x, axis=-1):
     return unrows(y, axis, x.shape), {"x": unrows(dx, axis, x.shape)}
 
 
+@with_activation
 def dense(g, x, w, b=None):
     xs, gs = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
     y, dx, dw = np.zeros(gs.shape), np.zeros(xs.shape), np.zeros(w.shape)

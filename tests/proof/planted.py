@@ -283,7 +283,30 @@ def _label_off_by_one(b):
     return b.right(arrays=b.arrays | {"labels": (b.arrays["labels"] + 1) % 3})
 
 
+def _relu_forgotten(b):
+    return b.right(activation=None)
+
+
+def _relu_forgotten_in_db(b):
+    return _but(b, b=b.right(activation=None)["b"])
+
+
+def _relu_by_the_bias_alone(b):
+    return b.right(jnp.where(b.arrays["b"] > 0, b.g, 0), activation=None)
+
+
+def _activated(case: Case) -> bool:
+    return case.options.get("activation") == "relu"
+
+
 MISTAKES = [
+    *(Mistake("relu's mask forgotten", layer, _relu_forgotten, _activated)
+      for layer in ("conv", "conv_transpose", "dense")),
+    *(Mistake("relu's mask forgotten in db", layer, _relu_forgotten_in_db,
+              lambda c: _activated(c) and "b" in c.arrays)
+      for layer in ("conv", "conv_transpose", "dense")),
+    Mistake("relu's mask from the bias alone", "conv", _relu_by_the_bias_alone,
+            lambda c: _activated(c) and "b" in c.arrays),
     Mistake("kernel not flipped", "conv", _kernel_not_flipped, lambda c: max(_kernel(c)) > 1),
     Mistake("channels not exchanged", "conv", _channels_not_exchanged, _square),
     Mistake("padding of dx off by one", "conv", _pad_off_by_one, _padded),
@@ -310,6 +333,11 @@ MISTAKES = [
             lambda c: max(_kernel(c)) > 1),
     Mistake("channels not exchanged", "conv_transpose", _channels_not_exchanged, _square),
     Mistake("padding off by one", "conv_transpose", _pad_off_by_one, _padded),
+    Mistake("groups mixed in dx", "conv_transpose", _groups_mixed,
+            lambda c: c.options.get("feature_group_count", 1) > 1),
+    Mistake("groups interleaved in dw", "conv_transpose", _groups_interleaved,
+            lambda c: not c.options.get("transpose_kernel")
+            and 1 < c.options.get("feature_group_count", 1) < c.arrays["w"][0][-1]),
     Mistake("the cotangent ignored", "conv_general_dilated", _g_ignored),
     Mistake("dw of the first example alone", "conv_general_dilated",
             lambda b: _but(b, rhs=b.right(jnp.zeros_like(b.g).at[0].set(b.g[0]))["rhs"]),

@@ -68,20 +68,24 @@ def _conv(choose) -> Case:
     arrays = _normal(x=(*_lead(choose), *sizes, c), w=(*k, c // groups, o))
     arrays |= choose(({}, _normal(b=(o,))))
     options = {"strides": strides, "padding": padding, "kernel_dilation": dilation}
-    return Case("conv", arrays, options | {"feature_group_count": groups})
+    options |= {"feature_group_count": groups, "activation": choose((None, None, "relu"))}
+    return Case("conv", arrays, options)
 
 
 def _conv_transpose(choose) -> Case:
     axes, sizes, k, strides, _, dilation = _window(choose)
     sizes = tuple(min(n, 4) for n in sizes)
     c, o, transposed = choose((1, 2, 3)), choose((1, 2, 4)), choose((False, True))
+    groups = choose((1, 1, 1, 2, 3))
     pairs = tuple((choose(range(4)), choose(range(4))) for _ in range(axes))
     arrays = _normal(
-        x=(*_lead(choose), *sizes, c), w=(*k, *((o, c) if transposed else (c, o)))
-    ) | choose(({}, _normal(b=(o,))))
+        x=(*_lead(choose), *sizes, groups * c),
+        w=(*k, *((o, groups * c) if transposed else (c, groups * o))),
+    ) | choose(({}, _normal(b=(groups * o,))))
     options = {
         "strides": strides, "padding": choose(("SAME", "VALID", 1, pairs)),
         "kernel_dilation": dilation, "transpose_kernel": transposed,
+        "feature_group_count": groups, "activation": choose((None, None, "relu")),
     }  # fmt: skip
     return Case("conv_transpose", arrays, options)
 
@@ -192,7 +196,7 @@ def check(arguments: argparse.Namespace) -> None:
             continue
         automatic = jaxcnn if arguments.alone else reference
         try:
-            failed = checks.failures(checks.gather(case, automatic=automatic))
+            failed = checks.failures(checks.run(case, automatic=automatic))
         except Exception as error:  # counted, not fatal: the draw goes on
             failed = {"raised": f"{type(error).__name__}: {error}"}
         line = {"number": number, "layer": case.layer, "case": repr(case), "failed": failed}

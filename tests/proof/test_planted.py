@@ -12,7 +12,7 @@ from tests.proof.planted import MISTAKES, Mistake
 def caught_by(mistake: Mistake):
     """The first case of the table at which a check fails, and the checks that do."""
     for case in mistake.cases():
-        failed = checks.failures(checks.gather(case, mistake.layers(case)))
+        failed = checks.failures(checks.run(case, mistake.layers(case)))
         if failed:
             return case, list(failed)
     return None
@@ -38,7 +38,7 @@ def test_nothing_is_caught_where_nothing_is_wrong():
     """The stand-in itself passes: it is the mistake that is caught, not the planting."""
     right = Mistake("none", "conv", lambda b: b.right())
     for case in right.cases()[:60:20]:
-        assert not checks.failures(checks.gather(case, right.layers(case)))
+        assert not checks.failures(checks.run(case, right.layers(case)))
 
 
 if __name__ == "__main__":

@@ -17,5 +17,5 @@ from tests.proof.random_cases import draw
 @given(st.data())
 def test_random_case(data):
     case = draw(lambda options: data.draw(st.sampled_from(list(options))))
-    failed = checks.failures(checks.gather(case))
+    failed = checks.failures(checks.run(case))
     assert not failed, "\n\n".join([repr(case), *(f"{k}: {v}" for k, v in failed.items())])

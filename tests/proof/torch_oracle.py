@@ -3,7 +3,7 @@
 import numpy as np
 
 from tests.proof.cases import Case
-from tests.proof.oracles import pairs, per_axis
+from tests.proof.oracles import pairs, per_axis, transposed_pairs
 
 try:
     import torch
@@ -18,13 +18,16 @@ else:
 def value_and_gradients(case: Case, inputs: dict[str, np.ndarray], g: np.ndarray):
     """The output and its gradients, or None where PyTorch has no such layer or refuses it."""
     layer = globals().get(f"_{case.layer}")
-    if layer is None or 0 in g.shape or "where" in inputs:
+    if layer is None or any(0 in a.shape for a in (g, *inputs.values())) or "where" in inputs:
         return None
     free = {
         name: torch.tensor(x, requires_grad=name in case.differentiable)
         for name, x in inputs.items()
     }
-    y = layer(*free.values(), **case.options)
+    options = {k: v for k, v in case.options.items() if k != "activation"}
+    y = layer(*free.values(), **options)
+    if case.options.get("activation") == "relu":
+        y = F.relu(y)
     if y is None:
         return None
     y.backward(torch.tensor(g))
@@ -62,6 +65,32 @@ def _conv(x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, feature
         groups=feature_group_count,
     )
     return _last(y, x, n)
+
+
+def _conv_transpose(
+    x, w, b=None, *, strides=1, padding="SAME", kernel_dilation=1, feature_group_count=1,
+    transpose_kernel=False,
+):  # fmt: skip
+    n, g = w.ndim - 2, feature_group_count
+    strides, dilation = per_axis(strides, n), per_axis(kernel_dilation, n)
+    spans = [(k - 1) * d + 1 for k, d in zip(w.shape[:n], dilation, strict=True)]
+    if not transpose_kernel:  # PyTorch has the kernel of the convolution that it transposes
+        *k, i, o = w.shape
+        w = w.flip(tuple(range(n))).reshape(*k, i, g, o // g).transpose(-1, -3)
+        w = w.reshape(*k, o // g, g * i)
+    transpose = [F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d][n - 1]
+    y = transpose(
+        _first(x, n),
+        w.movedim((-1, -2), (0, 1)).contiguous(),
+        stride=strides,
+        groups=g,
+        dilation=dilation,
+    )
+    pads = transposed_pairs(padding, spans, strides)
+    reach = [span - 1 for span in spans]  # what PyTorch pads without being asked
+    y = _padded(y, [(low - r, high - r) for (low, high), r in zip(pads, reach, strict=True)])
+    y = _last(y, x, n)
+    return y if b is None else y + b
 
 
 def _max_pool(

@@ -1,1 +1,1 @@
-"""What a run needs of its machine: devices and processes, the clock, the cache, signals."""
+"""What a run needs of its machine: devices and processes, the cache, signals."""

@@ -30,11 +30,6 @@ class Interruption:
             signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
         self._before = {}
 
-    @property
-    def name(self) -> str:
-        """The signal's name, or that another process of the run got one."""
-        return self.signal.name if self.signal else "a signal to another process"
-
     def _remember(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.signal = signal.Signals(number)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .panel import montage, scale_beside, show
+from ...drawing import montage, scale_beside, show
 
 INPUTS, OUTPUTS = 4, 16
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .panel import show
+from ...drawing import show
 
 _COLUMNS = 6
 

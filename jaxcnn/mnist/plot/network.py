@@ -4,13 +4,14 @@ Both have the same panels in the same places, so that a map and its gradient can
 side: a row for each convolution or dense layer, from left to right the layer, its ReLU, its pool.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .panel import columns_for, largest, montage, scale_beside, show
+from ...drawing import largest, montage, scale_beside, show
 
 _ROWS = (
     ("input",),
@@ -95,6 +96,15 @@ def _figure(
     )
     beside.text(0, 0.9, f"{note}\n\n{scales}".strip(), va="top", fontsize=11)
     return figure
+
+
+def columns_for(count: int, aspect: float) -> int:
+    """How many square maps to a line make them largest in a panel of width = aspect * height."""
+
+    def side(columns: int) -> float:
+        return min(aspect / columns, 1 / math.ceil(count / columns))
+
+    return max((n for n in range(1, count + 1) if count % n == 0), key=side)
 
 
 def _maps(axes: Axes, values: np.ndarray, *, signed: bool) -> None:

@@ -25,7 +25,7 @@ class Progress:
             )
         self._batch_size = batch_size
 
-    def advance(self, steps: int, loss: float, accuracy: float) -> None:
+    def advance(self, steps: int, *, loss: float, accuracy: float) -> None:
         """Move the bar by the steps of a chunk."""
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.4f}", refresh=False)

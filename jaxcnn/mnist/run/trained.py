@@ -9,9 +9,9 @@ import numpy as np
 
 from ..._errors import CommandError
 from .. import model
-from .. import step as train
 from ..data import sources
 from ..machine import distributed
+from ..step import final_params
 from . import programs
 from .checkpoint import Checkpoints
 from .configuration import Configuration, difference
@@ -75,7 +75,7 @@ def load(run: str | os.PathLike[str]) -> Trained:
             f"the checkpoint of step {step} in {checkpoints.path} belongs to another run:"
             f" {difference(written_by, configuration)}."
         )
-    return Trained(folder, configuration, step, train.final_params(state))
+    return Trained(folder, configuration, step, final_params(state))
 
 
 def _none(folder: RunFolder) -> CommandError:

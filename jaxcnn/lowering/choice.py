@@ -1,0 +1,235 @@
+"""Which form a correlation takes: ordered tables, of which the first that fits is used.
+
+A form is the same sum put to XLA in another way. On a CPU the ways differ by factors of 2 to 100;
+elsewhere XLA has its own libraries and gets the plain convolution. What was measured, and what did
+not pay, stands in MEASURED.md.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from . import forms_of_dw, forms_of_y, onednn, plain
+from .correlation import FREE, Correlation, Problem
+from .parts import parts_in_cache
+from .tile import tile
+
+# A tap more is a pass more over the whole array.
+MOST_TAPS = 64
+# A group more is a convolution more.
+MOST_GROUPS = 16
+# As channels of one convolution, more phases than this are mostly zeros to multiply with.
+MOST_SUBPIXELS = 64
+# Beyond so many channels XLA:CPU calls a library that uses one core.
+FEW_CHANNELS = 16
+# oneDNN computes a vector of outputs at a time; of so few most of it lies idle.
+FEW_OUTPUTS = 4
+# And in groups of fewer channels it computes one at a time.
+FEW_IN_A_GROUP = 4
+# dw by oneDNN copies x and g; with fewer channels there is too little to compute for that.
+ENOUGH_OF_BOTH = 12
+# A tap of the first of three axes is a sum of its own.
+MOST_PLANES = 8
+# Less work than this is done before the other cores have started, in multiplications and additions.
+WORTH_ALL_CORES = 2e7
+# A quarter of less is too little to share out.
+WORTH_QUARTERS = 64
+# Fewer sums than this in a kernel's row do not pay for the transposed copies.
+WORTH_ROWS = 128
+
+
+class Form(NamedTuple):
+    """A way of putting a correlation to XLA: its name, when it fits, and what it does."""
+
+    name: str
+    fits: Callable[[Problem], bool]
+    run: Callable[..., jax.Array]
+
+
+def _ones(*parts: tuple[int, ...]) -> bool:
+    return all(set(part) == {1} for part in parts)
+
+
+def _flops(p: Problem) -> int:
+    return 2 * math.prod((*p.m, *p.w[:-1], p.x[0], p.w[-1]))
+
+
+def _is_shifted(p: Problem) -> bool:
+    return p.depthwise and math.prod(p.k) <= MOST_TAPS
+
+
+def _is_split(p: Problem) -> bool:
+    return (
+        p.groups > 1
+        and not p.depthwise
+        and p.groups // forms_of_y.merged(p.w, p.groups) <= MOST_GROUPS
+    )
+
+
+def _is_dilated(p: Problem) -> bool:
+    window = p.window
+    dilated = not _ones(window.lhs_dilation)
+    return p.groups == 1 and dilated and _ones(window.rhs_dilation, window.strides)
+
+
+def _is_subpixel(p: Problem) -> bool:
+    return _is_dilated(p) and p.w[-1] * math.prod(p.window.lhs_dilation) <= MOST_SUBPIXELS
+
+
+def _is_dense_image(p: Problem) -> bool:
+    image = len(p.k) == 2 and p.dtype == jnp.float32
+    return image and p.groups == 1 and _ones(p.window.lhs_dilation)
+
+
+def _is_tiled(p: Problem) -> bool:
+    unit = _ones(p.window.strides, p.window.rhs_dilation)
+    return _is_dense_image(p) and unit and tile(p.x, p.w, p.window) != (1, 1)
+
+
+def _is_all_cores(p: Problem) -> bool:
+    fewest, most = sorted((p.x[-1], p.w[-1]))
+    wide = fewest >= FEW_CHANNELS and most > FEW_CHANNELS
+    return (
+        _is_dense_image(p)
+        and wide
+        and forms_of_y.more_rows(p.x, p.w, p.window) == 1
+        and _flops(p) > WORTH_ALL_CORES
+    )
+
+
+def _is_onednn(p: Problem) -> bool:
+    axes, o = len(p.k), p.w[-1]
+    if p.depthwise:
+        suits = axes > 1 and o == p.groups
+    elif p.groups > 1:
+        suits = axes > 1 and min(p.w[-2], o // p.groups) >= FEW_IN_A_GROUP
+    else:
+        suits = o > FEW_OUTPUTS
+    return suits and onednn.fits(p)
+
+
+def _always(p: Problem) -> bool:
+    del p
+    return True
+
+
+FORMS_OF_Y = (
+    Form("onednn", _is_onednn, onednn.run),
+    Form("shifted", _is_shifted, forms_of_y.shifted),
+    Form("split", _is_split, forms_of_y.split),
+    Form("subpixel", _is_subpixel, forms_of_y.subpixel),
+    Form("phased", _is_dilated, forms_of_y.phased),
+    Form("tiled", _is_tiled, forms_of_y.tiled),
+    Form("all_cores", _is_all_cores, forms_of_y.all_cores),
+    Form("plain", _always, plain.correlation),
+)
+
+
+def _is_onednn_dw(p: Problem) -> bool:
+    fewest = min(p.x[-1], p.w[-1]) // p.groups
+    enough = FEW_IN_A_GROUP if p.groups > 1 else ENOUGH_OF_BOTH
+    return not p.depthwise and fewest >= enough and onednn.fits(p)
+
+
+def _is_planes(p: Problem) -> bool:
+    # What oneDNN cannot take with three axes it can with two.
+    if len(p.k) != 3 or p.depthwise or p.k[0] > MOST_PLANES:
+        return False
+    plane = replace(
+        p,
+        c=p.c.with_(window=forms_of_dw.of_axes(p.window, slice(1, None))),
+        x=(p.x[0] * p.m[0], *p.x[2:]),
+        w=(p.w[0] * p.m[0], *p.w[2:]),
+    )
+    return p.window.lhs_dilation[0] == 1 and onednn.fits(plane)
+
+
+def _is_shifted_dw(p: Problem) -> bool:
+    return _is_shifted(p) and p.w[-1] == p.groups
+
+
+def _is_dense_dw(p: Problem) -> bool:
+    window = p.window
+    return p.groups == 1 and _ones(window.strides, window.rhs_dilation)
+
+
+def _is_dilated_dw(p: Problem) -> bool:
+    return _is_dense_dw(p) and not _ones(p.window.lhs_dilation)
+
+
+def _in_cache(p: Problem) -> bool:
+    # Several devices would exchange the sum of every part: many times the traffic.
+    plain = p.target.one_device and p.dtype == jnp.float32 and _ones(p.window.lhs_dilation)
+    return plain and not p.depthwise and p.groups <= MOST_GROUPS
+
+
+def _is_rows(p: Problem) -> bool:
+    n, axes = p.x[0], len(p.k)
+    widest = max(p.x[-1], p.w[-1]) // p.groups
+    many = n * math.prod(p.m[:-1]) >= WORTH_ROWS and (axes > 1 or parts_in_cache(p.x, p.w) > 1)
+    wide = widest > FEW_CHANNELS or (
+        widest == FEW_CHANNELS and (p.groups > 1 or n < WORTH_QUARTERS)
+    )
+    return _in_cache(p) and math.prod(p.k[:-1]) <= FEW_CHANNELS and many and wide
+
+
+def _is_exchanged_dw(p: Problem) -> bool:
+    # The kernel should be the wider of the two.
+    return _is_rows(p) and _is_dense_dw(p) and p.x[-1] > p.w[-1]
+
+
+def _is_quarters(p: Problem) -> bool:
+    few_rows = math.prod(p.k[:-1]) <= FEW_CHANNELS
+    n = p.x[0]
+    image = p.groups == 1 and len(p.k) == 2
+    return _in_cache(p) and few_rows and image and n % 4 == 0 and n >= WORTH_QUARTERS
+
+
+def _is_split_dw(p: Problem) -> bool:
+    return 1 < p.groups <= MOST_GROUPS and not p.depthwise and _ones(p.window.lhs_dilation)
+
+
+FORMS_OF_DW = (
+    Form("onednn", _is_onednn_dw, onednn.run),
+    Form("planes", _is_planes, forms_of_dw.planes),
+    Form("shifted", _is_shifted_dw, forms_of_dw.shifted),
+    Form("exchanged", _is_dilated_dw, forms_of_dw.exchanged),
+    Form("exchanged", _is_exchanged_dw, forms_of_dw.exchanged),
+    Form("rows", _is_rows, forms_of_dw.rows),
+    Form("quarters", _is_quarters, forms_of_dw.quarters),
+    Form("split", _is_split_dw, forms_of_dw.split),
+    Form("plain", _always, plain.correlation),
+)
+NAMES = tuple(dict.fromkeys(form.name for form in (*FORMS_OF_Y, *FORMS_OF_DW)))
+
+
+def table(c: Correlation) -> tuple[Form, ...]:
+    """The forms of a sum, the first that fits first."""
+    return FORMS_OF_DW if c.over_batch else FORMS_OF_Y
+
+
+def choose(p: Problem) -> Form:
+    """The first form that fits, or the one that is forced."""
+    forms = table(p.c)
+    for form in forms:
+        if form.name == p.c.form and (form.name != "onednn" or form.fits(p)):
+            return form
+    if p.target.platform != "cpu" or p.target.export:
+        return forms[-1]
+    return next(form for form in forms if form.fits(p))
+
+
+def run(
+    x: jax.Array, w: jax.Array, b: jax.Array | None = None, *, c: Correlation, form: Form
+) -> jax.Array:
+    """The correlation by this form, with its bias and its activation."""
+    if form.name == "onednn":
+        return onednn.run(x, w, c, b)
+    # Inside the form that was forced, the nested choices are free.
+    inner = c.with_(activation=None, form=FREE if c.form == form.name else c.form)
+    y = form.run(x, w, inner)
+    return plain.finished(y.astype(c.dtype or x.dtype), b, c.activation)

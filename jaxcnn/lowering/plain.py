@@ -1,0 +1,75 @@
+"""The correlations as XLA has them, in canonical order, and what follows the sum.
+
+`b01f_01io->b01f` and its kin: XLA:CPU brings other orders into this one in a program's entry
+alone, and in the body of a loop they fall to a naive loop, 10 to 100 times slower.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .._cotangent import explicit_sharding
+from .correlation import Activation, Correlation
+
+
+def correlation(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
+    """XLA's convolution for either sum."""
+    return _over_batch(x, w, c) if c.over_batch else _over_channels(x, w, c)
+
+
+def _over_channels(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
+    if 1 < c.groups < x.shape[-1] and explicit_sharding(x) is not None:
+        # XLA gathers the sharded batch of a grouped convolution; not of one a group.
+        return _one_by_one(x, w, c)
+    last, window = x.ndim - 1, c.window
+    image, kernel = (0, last, *range(1, last)), (last, last - 1, *range(last - 1))
+    return lax.conv_general_dilated(
+        x,
+        w,
+        window.strides,
+        window.padding,
+        window.lhs_dilation,
+        window.rhs_dilation,
+        dimension_numbers=lax.ConvDimensionNumbers(image, kernel, image),
+        feature_group_count=c.groups,
+        precision=c.precision,
+        preferred_element_type=c.dtype,
+        out_sharding=c.sharding,
+    )
+
+
+def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """The convolution of `[C/G, S.., G * N]` with `[S'.., N, O]`: the batch as channels."""
+    if c.groups > 1 and c.sharding is not None:
+        # On explicit mesh axes a sharded batch cannot be merged with the groups.
+        return _one_by_one(x, g, c)
+    n, *space, channels = x.shape
+    channels = channels // c.groups
+    image = x.reshape(n, *space, c.groups, channels)
+    image = jnp.moveaxis(jnp.moveaxis(image, -1, 0), 1, -1)
+    image = image.reshape(channels, *space, c.groups * n)
+    kernel = jnp.moveaxis(g, 0, -2)
+    sharding = c.sharding
+    if sharding is not None:
+        *k, i, o = (*sharding.spec, *(None,) * (x.ndim - len(sharding.spec)))
+        sharding = NamedSharding(sharding.mesh, PartitionSpec(i, *k, o))
+    dw = _over_channels(image, kernel, c.with_(over_batch=False, dtype=None, sharding=sharding))
+    return jnp.moveaxis(dw, 0, -2)
+
+
+def _one_by_one(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
+    parts = zip(jnp.split(x, c.groups, -1), jnp.split(w, c.groups, -1), strict=True)
+    return jnp.concatenate([correlation(a, b, c.with_(groups=1)) for a, b in parts], -1)
+
+
+def finished(y: jax.Array, b: jax.Array | None, activation: Activation) -> jax.Array:
+    """`y` with its bias, if there is one, and activated."""
+    if b is not None:
+        y = y + jnp.expand_dims(b.astype(y.dtype), tuple(range(y.ndim - 1)))
+    return activated(y, activation)
+
+
+def activated(y: jax.Array, activation: Activation) -> jax.Array:
+    """The activation of y; `None` is none."""
+    return y if activation is None else jnp.maximum(y, jnp.zeros((), y.dtype))

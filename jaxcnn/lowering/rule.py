@@ -1,0 +1,57 @@
+"""Where a correlation is lowered: the form is chosen for what the program is compiled for."""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from jax.interpreters import mlir
+from jax.sharding import ManualAxisType
+
+from . import choice
+from .correlation import Correlation, Problem, Target
+from .primitive import correlation_p, forcing
+
+
+@contextmanager
+def using(form: str) -> Iterator[None]:
+    """Force a form by its name wherever a form of that name exists, nested choices included.
+
+    The sum over channels has other forms than that over the batch; the one that has none of that
+    name goes on choosing. What was traced before keeps the form it has.
+
+    Raises:
+        ValueError: neither has.
+    """
+    if form not in choice.NAMES:
+        raise ValueError(f"form is {form!r}: expected one of {', '.join(choice.NAMES)}")
+    with forcing(form):
+        yield
+
+
+# What is inside is computed where its operands are: nothing there varies over devices.
+_LOCAL = {"manual_axis_type": ManualAxisType()}
+
+
+def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
+    x, w, *_ = ctx.avals_in
+    # Chosen here, while nothing is traced: the first choice of a process tries the engine out.
+    form = choice.choose(Problem(c, x.shape, w.shape, x.dtype, _target(ctx, platform)))
+    local = ctx.replace(
+        avals_in=[v.update(**_LOCAL) for v in ctx.avals_in],
+        avals_out=[v.update(**_LOCAL) for v in ctx.avals_out],
+    )
+    run = functools.partial(choice.run, c=c, form=form)
+    return mlir.lower_fun(run, multiple_results=False)(local, *operands)
+
+
+def _target(ctx, platform: str | None) -> Target:
+    axes = ctx.module_context.axis_context
+    if hasattr(axes, "mesh"):  # inside shard_map
+        one = axes.mesh.size == 1 or set(axes.manual_axes) == set(axes.mesh.axis_names)
+    else:
+        one = axes.num_devices == 1
+    return Target(platform, one, ctx.module_context.lowering_parameters.for_export)
+
+
+mlir.register_lowering(correlation_p, _lower)
+mlir.register_lowering(correlation_p, functools.partial(_lower, platform="cpu"), platform="cpu")
