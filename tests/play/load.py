@@ -61,7 +61,7 @@ def malformed(rng: random.Random) -> bytes:
             lambda: b"GET / HTTP/9.9\r\n\r\n",
             lambda: b"GET /\r\n\r\n",
             lambda: f"GET {path} HTTP/1.1\r\n{host}\r\n".encode(),
-            lambda: "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n".encode(),
+            lambda: b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
             lambda: f"GET /{'a' * 70_000} HTTP/1.1\r\n{host}\r\n".encode(),
             lambda: f"GET / HTTP/1.1\r\n{host}X: {'a' * 70_000}\r\n\r\n".encode(),
             lambda: f"{method} / HTTP/1.1\r\n{host}\r\n".encode(),
