@@ -1,4 +1,4 @@
-"""The command line: `jaxcnn train | evaluate | predict | visualize | compare | bench`."""
+"""The command line: `jaxcnn train | evaluate | predict | visualize | play | compare | bench`."""
 
 import contextlib
 import io
@@ -79,6 +79,7 @@ def _parse(argv: Sequence[str]) -> Any:
     from .compare import Compare
     from .evaluate import Evaluate
     from .options import told
+    from .play import Play
     from .predict import Predict
     from .train import Train
     from .visualize import Visualize
@@ -88,6 +89,7 @@ def _parse(argv: Sequence[str]) -> Any:
         "evaluate": Evaluate,
         "predict": Predict,
         "visualize": Visualize,
+        "play": Play,
         "compare": Compare,
         "bench": Bench,
     }
