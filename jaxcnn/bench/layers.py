@@ -4,6 +4,7 @@ A backward pass is the pullback alone, given the residuals that the forward pass
 cotangents only the named ones are computed. PyTorch's is its autograd's backward alone, likewise.
 """
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -13,28 +14,46 @@ import jax.numpy as jnp
 from .cases import Case
 from .program import Program, compiled
 
+Evaluate = Callable[..., Any]
+
 
 def layer_programs(case: Case, layers: ModuleType) -> dict[str, Program]:
     """Every pass of the case, made of `jaxcnn` or of `jaxcnn.reference`."""
+    passes = layer_passes(case, layers, lambda f, *operands: jax.jit(f)(*operands))
+    return {what: compiled(f, *operands) for what, (f, operands) in passes.items()}
+
+
+def layer_passes(
+    case: Case, layers: ModuleType, evaluate: Evaluate
+) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+    """By pass, the function and what it is called with.
+
+    Args:
+        case: the layer.
+        layers: `jaxcnn` or `jaxcnn.reference`.
+        evaluate: `evaluate(f, *operands)` makes the residuals: f's outputs, or with
+            `jax.eval_shape` their shapes.
+    """
     f = case.function(layers)
-    operands = [jnp.asarray(a) for a in case.operands()]
+    operands = tuple(jnp.asarray(a) for a in case.operands())
     g = jnp.asarray(case.cotangent())
-    _, pullback = jax.jit(lambda *operands: jax.vjp(f, *operands))(*operands)
+    pullback = evaluate(lambda *operands: jax.vjp(f, *operands)[1], *operands)
     residuals, structure = jax.tree.flatten(pullback)
 
-    def cotangents(residuals: list[Any], g: jax.Array, wanted: slice):
-        return jax.tree.unflatten(structure, residuals)(g)[wanted]
+    def cotangents(wanted: slice) -> tuple[Callable, tuple[Any, ...]]:
+        def pulled(residuals: list[Any], g: jax.Array):
+            return jax.tree.unflatten(structure, residuals)(g)[wanted]
+
+        return pulled, (residuals, g)
 
     def both(x: jax.Array, g: jax.Array):
         y, pullback = jax.vjp(f, x)
         return y, pullback(g)
 
-    def program(what: str) -> Program:
-        if what == "forward":
-            return compiled(f, *operands)
-        if what == "both":
-            return compiled(both, *operands, g)
-        wanted = slice(0, 1) if what == "dx" else slice(1, None)
-        return compiled(lambda residuals, g: cotangents(residuals, g, wanted), residuals, g)
-
-    return {what: program(what) for what in case.passes}
+    passes = {
+        "forward": (f, operands),
+        "dx": cotangents(slice(0, 1)),
+        "dw": cotangents(slice(1, None)),
+        "both": (both, (operands[0], g)),
+    }
+    return {what: passes[what] for what in case.passes}

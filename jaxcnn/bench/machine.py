@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..lowering import onednn
 from .timing import interleaved
 
 
@@ -34,8 +35,13 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "jax": jax.__version__,
+        "onednn": [dtype for dtype in ("float32", "bfloat16") if _onednn(dtype)],
         "torch": torch_peer.torch.__version__ if torch_peer else None,
     }
+
+
+def _onednn(dtype: str) -> bool:
+    return jax.default_backend() == "cpu" and onednn.available(dtype)
 
 
 def _processor() -> str:

@@ -61,10 +61,10 @@ def geometric_mean(ratios: Iterable[float]) -> float:
 def summary(rows: Sequence[Row]) -> str:
     """Geometric means and worst ratios, and what is told of the steps alone."""
     lines = []
-    steps = [row for row in rows if row.case.startswith("step/")]
+    steps = [row for row in rows if row.case.startswith(("step/", "evaluation/"))]
     for title, chosen in (
         ("layers", [row for row in rows if row not in steps]),
-        ("steps", steps),
+        ("networks", steps),
     ):
         against = {
             "automatic": [(row.ratio, row) for row in chosen],
@@ -123,7 +123,7 @@ def _of_the_steps(rows: Mapping[tuple[str, str], Row]) -> list[str]:
             lines += [f"{case}: {'; '.join(text)}"] if text else []
         elif (case, "alone") in rows:
             share = row.hand.median / rows[case, "alone"].hand.median
-            lines.append(f"{case}: inside a scan {share:.2f} of the step alone")
+            lines.append(f"{case}: inside a scan {share:.2f} of one alone")
     return lines
 
 

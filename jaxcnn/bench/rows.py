@@ -122,42 +122,48 @@ def measure_step(
     scan: tuple[Program, Program],
     torch: Mapping[str, Program],
     *,
+    expected: tuple[Program, Program] | None = None,
     steps: tuple[int, int],
     tolerance: float,
     repeats: int,
     seconds: float,
     flops: int,
 ) -> tuple[Row, Row]:
-    """The training step alone and in a loop, all of its programs timed in the same turns.
+    """A whole network's pass alone and in a loop, all of its programs timed in the same turns.
+
+    PyTorch's loop is Python's, so its time in one is its time alone.
 
     Args:
         case: the rows' name.
-        alone: one step, hand-written and automatic.
-        scan: a loop over steps, likewise.
-        torch: PyTorch's step, by mode.
-        steps: how many steps a call of each loop makes.
+        alone: one step or evaluation, hand-written and automatic.
+        scan: a loop over them, likewise.
+        torch: PyTorch's, by mode.
+        expected: whose outputs all others must have, alone and in a loop; the automatic ones' by
+            default.
+        steps: how many a call of each loop makes.
         tolerance: see `measure`, as are repeats and seconds.
         repeats: samples of each program.
         seconds: a program.
-        flops: of one step.
+        flops: of one of them.
 
     Raises:
         Disagreement: outputs differ.
     """
-    alone_error = _checked(case, "alone", *alone, torch, tolerance)
-    scan_error = _checked(case, "scan", *scan, {}, tolerance)
+    right = expected or (alone[1], scan[1])
+    alone_error = _checked(case, "alone", alone[0], right[0], torch, tolerance)
+    scan_error = _checked(case, "scan", scan[0], right[1], {}, tolerance)
     programs = {"hand": alone[0], "hand in scan": scan[0], "automatic": alone[1], **torch}
     # The slowest comes last in a turn, and in the first few turns only.
     programs["automatic in scan"] = scan[1]
     calls = {name: p.call for name, p in programs.items()}
     times = interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
-    in_scan = {
+    in_scan = times | {
         "hand": times["hand in scan"] / steps[0],
         "automatic": times["automatic in scan"] / steps[1],
     }
     return (
         _row(case, "alone", times, alone, torch, alone_error, flops),
-        _row(case, "scan", in_scan, scan, {}, scan_error, flops),
+        _row(case, "scan", in_scan, scan, torch, scan_error, flops),
     )
 
 
@@ -165,12 +171,12 @@ def _checked(
     case: str,
     what: str,
     hand: Program,
-    automatic: Program,
+    right: Program,
     torch: Mapping[str, Program],
     tolerance: float,
 ) -> float:
-    """The difference of hand-written and automatic, once all programs are found to agree."""
-    expected = automatic.outputs()
+    """The difference of hand-written and expected, once all programs are found to agree."""
+    expected = right.outputs()
     programs = {"hand": hand, **torch}
     errors = {name: difference(p.outputs(), expected) for name, p in programs.items()}
     for name, error in errors.items():

@@ -52,7 +52,7 @@ def sharded_step(network: str, devices: int, batch: int) -> Program:
     mesh = distributed.data_mesh(devices)
     state, step = steps.state_and_step(network, jaxcnn)
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    images, labels = (jax.device_put(a, sharding) for a in steps.batch(batch))
+    images, labels = (jax.device_put(a, sharding) for a in steps.batch(batch, network))
     return compiled(
         step, distributed.replicate(state, mesh), images, labels, select=steps.loss_and_params
     )

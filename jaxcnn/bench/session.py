@@ -10,10 +10,11 @@ import jax
 import jaxcnn
 from jaxcnn import reference
 
-from . import machine, report, rows, scaling, steps
+from . import machine, networks, report, rows, scaling, steps
 from .cases import Case
 from .layers import layer_programs
-from .options import Options
+from .options import Options, Whole
+from .program import Program
 from .rows import Disagreement, Row
 
 
@@ -31,21 +32,23 @@ class Session:
         # Off the CPU a float32 product has the ten bits of TF32 by default, in every program. A
         # step's gradients have gone through eight layers.
         rounding = 1e-4 if jax.default_backend() == "cpu" else 1e-2
-        self.tolerance = {"layer": rounding, "step": 10 * rounding}
+        self.tolerance = {"layer": rounding, "step": 10 * rounding, "bfloat16": 0.1}
 
-    def compare(self, networks: Sequence[str], cases: Sequence[Case]) -> int:
+    def compare(self, networks: Sequence[Whole], cases: Sequence[Case]) -> int:
         """Every row; returns the exit status, 1 where outputs disagree."""
-        names = [f"step/{n}" for n in networks] + [case.name for case in cases]
+        names = [row.name for row in (*networks, *cases)]
         width = max(map(len, names)) + 10
         peer = self.machine["torch"] or "not measured"
         print(f"{self.machine['device']}; JAX {self.machine['jax']}, PyTorch {peer}")
+        engine = f"oneDNN in {' and '.join(self.machine['onednn'])}, else XLA"
+        print(f"convolutions by {engine if self.machine['onednn'] else 'XLA'}")
         print(f"a 2048-cubed float32 matrix product runs at {self.peak / 1e9:.0f} GFLOP/s")
         print("milliseconds, median ± half the distance of the quartiles\n")
         print(report.header(width), flush=True)
         measured: list[Row] = []
         wrong: list[Disagreement] = []
         try:
-            for measuring in (*map(self._step, networks), *map(self._layer, cases)):
+            for measuring in (*map(self._network, networks), *map(self._layer, cases)):
                 # A case that disagrees in one pass is not measured in the others.
                 try:
                     for row in measuring:
@@ -128,32 +131,51 @@ class Session:
                 flops=None if what == "both" else case.flops,
             )
 
-    def _step(self, network: str) -> Iterator[Row]:
+    def _network(self, row: Whole) -> Iterator[Row]:
+        network, dtype = row.network, row.dtype
+        one, loop = {
+            "step": (steps.alone, steps.in_scan),
+            "evaluation": (steps.evaluation, steps.evaluation_in_scan),
+        }[row.kind]
         peer: dict[str, Any] = {}
         if self.torch is not None:
-            peer = self.torch.step_programs(
-                steps.parameters(network),
-                *steps.batch(),
-                steps.LEARNING_RATE,
-                steps.MOMENTUM,
-                compiled=self.options.torch_compile != "never",
+            compiled = self.options.torch_compile != "never"
+            params, images, labels = (
+                networks.parameters(network, dtype),
+                *steps.batch(network=network),
             )
+            if row.kind == "step":
+                rate = steps.LEARNING_RATE, steps.MOMENTUM
+                peer = self.torch.step_programs(
+                    network, params, images, labels, *rate, compiled=compiled
+                )
+            else:
+                peer = self.torch.evaluation_programs(network, params, images, compiled=compiled)
         # XLA may take seconds for a step that autodiff derives, once it is inside a loop.
         many = steps.CHUNK, 1
         yield from rows.measure_step(
-            f"step/{network}",
-            (steps.alone(network, jaxcnn), steps.alone(network, reference)),
+            row.name,
+            (one(network, jaxcnn, dtype=dtype), one(network, reference, dtype=dtype)),
             (
-                steps.in_scan(network, jaxcnn, many[0]),
-                steps.in_scan(network, reference, many[1]),
+                loop(network, jaxcnn, many[0], dtype=dtype),
+                loop(network, reference, many[1], dtype=dtype),
             ),
             peer,
+            expected=None if dtype == "float32" else self._in_float32(one, loop, network),
             steps=many,
-            tolerance=self.tolerance["step"],
+            tolerance=self.tolerance["step" if dtype == "float32" else dtype],
             repeats=self.options.repeats,
             seconds=2 * self.options.seconds,
-            flops=steps.flops(network),
+            flops=networks.flops(network, steps.BATCH)[row.kind],
         )
+
+    def _in_float32(self, one: Any, loop: Any, network: str) -> tuple[Program, Program]:
+        """What a row in bfloat16 is compared with.
+
+        Autodiff itself sums db in bfloat16, and loses half of it. In a loop the hand-written rules
+        serve, which the row in float32 compares with autodiff's: those would take minutes there.
+        """
+        return one(network, reference), loop(network, jaxcnn, 2)
 
 
 def _status(wrong: Sequence[Disagreement]) -> int:

@@ -1,6 +1,9 @@
-"""The trainer's step as programs: alone, and inside the trainer's loop over a chunk of steps."""
+"""Whole networks as programs: the training step and the evaluation, alone and inside a loop.
 
-import math
+The loops are the trainer's: over a chunk of steps, and over batches.
+"""
+
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -9,44 +12,81 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..mnist import model
 from ..mnist import step as train
+from . import networks
+from .networks import NETWORKS
 from .program import Program, compiled
 
 LEARNING_RATE = 1e-3
 MOMENTUM = 0.9
 BATCH = 128
 CHUNK = 4
+CLASSES = 10
 
 
-def batch(size: int = BATCH) -> tuple[np.ndarray, np.ndarray]:
-    """Random images uint8 `[N, 28, 28]` and labels uint8 `[N]`."""
+def batch(size: int = BATCH, network: str = "post") -> tuple[np.ndarray, np.ndarray]:
+    """Random images uint8 `[N, H, W]` or `[N, H, W, C]`, and labels uint8 `[N]`."""
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (size, model.IMAGE_SIZE, model.IMAGE_SIZE), np.uint8)
-    return images, rng.integers(0, model.CLASSES, size, np.uint8)
+    images = rng.integers(0, 256, (size, *NETWORKS[network].image), np.uint8)
+    return images, rng.integers(0, CLASSES, size, np.uint8)
 
 
-def state_and_step(network: str, layers: ModuleType) -> tuple[train.State, train.Step]:
-    """A fresh state and the pure step: momentum SGD on the "post" or the "wide" network."""
+def state_and_step(
+    network: str, layers: ModuleType, dtype: str = "float32"
+) -> tuple[train.State, train.Step]:
+    """A fresh state and the pure step: momentum SGD, for the trainer's networks the trainer's."""
     optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
-    params = model.init(jax.random.key(0), network)
+    params = networks.parameters(network, dtype)
     state = train.init_state(params, optimizer, jax.random.key(1))
-    return state, train.make_step(optimizer, layers=layers)
+    if network in ("post", "wide"):
+        return state, train.make_step(optimizer, layers=layers)
+    return state, _make_step(network, optimizer, layers)
 
 
-def alone(network: str, layers: ModuleType) -> Program:
-    """One step. Its outputs are the loss and the new parameters."""
-    state, step = state_and_step(network, layers)
-    images, labels = (jnp.asarray(a) for a in batch())
-    return compiled(step, state, images, labels, select=loss_and_params)
+def _make_step(
+    network: str, optimizer: optax.GradientTransformation, layers: ModuleType
+) -> train.Step:
+    """The trainer's step, without what its recipes add, for another network."""
+    losses_of: Callable = layers.softmax_cross_entropy_with_integer_labels
+
+    def mean_loss(params: Any, images: jax.Array, labels: jax.Array):
+        logits = _logits(network, params, images, layers)
+        return losses_of(logits, labels).mean(), logits
+
+    def step(state: train.State, images: jax.Array, labels: jax.Array):
+        labels = labels.astype(jnp.int32)
+        (loss, logits), g = jax.value_and_grad(mean_loss, has_aux=True)(
+            state.params, images, labels
+        )
+        updates, opt_state = optimizer.update(g, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {"loss": loss, "accuracy": (logits.argmax(-1) == labels).mean(dtype=loss.dtype)}
+        return state._replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+    return step
 
 
-def in_scan(network: str, layers: ModuleType, count: int) -> Program:
+def _logits(network: str, params: Any, images: jax.Array, layers: Any) -> jax.Array:
+    x = networks.pixels(images, jax.tree.leaves(params)[0].dtype)
+    return NETWORKS[network].apply(params, x, layers)
+
+
+def step_and_operands(network: str, layers: ModuleType, dtype: str = "float32") -> tuple:
+    """The step, and the state, images and labels it is called with."""
+    state, step = state_and_step(network, layers, dtype)
+    return step, state, *(jnp.asarray(a) for a in batch(network=network))
+
+
+def alone(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
+    """One step. Its outputs are the loss, the gradients and the new parameters."""
+    return compiled(*step_and_operands(network, layers, dtype), select=loss_and_params)
+
+
+def in_scan(network: str, layers: ModuleType, count: int, dtype: str = "float32") -> Program:
     """`count` steps in the trainer's loop, at most `CHUNK`. Its outputs are those after two."""
-    state, step = state_and_step(network, layers)
-    images, labels = (jnp.asarray(a) for a in batch(2 * BATCH))
-    order = jnp.asarray(np.random.default_rng(1).integers(0, 2 * BATCH, (CHUNK, BATCH), np.int32))
-    operands = state, images, labels, order
+    state, step = state_and_step(network, layers, dtype)
+    images, labels = (jnp.asarray(a) for a in batch(2 * BATCH, network))
+    operands = state, images, labels, _order()
     return compiled(
         train.make_chunk(step),
         *operands,
@@ -56,27 +96,50 @@ def in_scan(network: str, layers: ModuleType, count: int) -> Program:
     )
 
 
+def evaluation_and_operands(network: str, layers: ModuleType, dtype: str = "float32") -> tuple:
+    """The logits of one batch as a function, and the parameters and images it is called with."""
+
+    def logits(params: Any, images: jax.Array) -> jax.Array:
+        return _logits(network, params, images, layers)
+
+    return logits, networks.parameters(network, dtype), jnp.asarray(batch(network=network)[0])
+
+
+def evaluation(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
+    """The logits of one batch."""
+    return compiled(*evaluation_and_operands(network, layers, dtype))
+
+
+def evaluation_in_scan(
+    network: str, layers: ModuleType, count: int, dtype: str = "float32"
+) -> Program:
+    """The logits of `count` batches, at most `CHUNK`, in a loop. Its outputs are those of two."""
+    images, _ = batch(2 * BATCH, network)
+
+    def logits(params: Any, images: jax.Array, order: jax.Array, count: jax.Array) -> jax.Array:
+        def body(i: jax.Array, out: jax.Array) -> jax.Array:
+            return out.at[i].set(_logits(network, params, images[order[i]], layers))
+
+        zeros = jnp.zeros((*order.shape, CLASSES), jnp.dtype(dtype))
+        return jax.lax.fori_loop(0, count, body, zeros)
+
+    operands = networks.parameters(network, dtype), jnp.asarray(images), _order()
+    return compiled(logits, *operands, jnp.int32(count), checked=(*operands, jnp.int32(2)))
+
+
+def _order() -> jax.Array:
+    rng = np.random.default_rng(1)
+    return jnp.asarray(rng.integers(0, 2 * BATCH, (CHUNK, BATCH), np.int32))
+
+
 def loss_and_params(outputs: Any) -> Any:
-    """What of a step's or a loop's outputs is compared."""
-    state, metrics = outputs
-    return jnp.ravel(metrics["loss"])[0], state.params
+    """What of a step's or a loop's outputs is compared.
 
-
-def flops(network: str) -> int:
-    """Multiplications and additions of a step: each layer's forward, dx and dw; no dx of the first.
-
-    Convolutions with SAME padding are counted with their padding.
+    The momentum after one step is the gradient, which the parameters of so small a step hide.
     """
-    total, side = 0, model.IMAGE_SIZE
-    for name, shape in model.shapes(network).items():
-        places = side**2 if name.startswith("conv") else 1
-        passes = 2 if name == "conv1" else 3
-        total += passes * 2 * BATCH * places * math.prod(shape)
-        if name in ("conv2", "conv4"):
-            side //= 2
-    return total
-
-
-def parameters(network: str) -> Any:
-    """The step's initial parameters, for a peer to start from."""
-    return model.init(jax.random.key(0), network)
+    state, metrics = outputs
+    return (
+        jnp.ravel(metrics["loss"])[0],
+        state.params,
+        optax.tree_utils.tree_get(state.opt_state, "trace"),
+    )

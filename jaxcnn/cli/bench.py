@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from .._errors import CommandError
-from ..bench.options import NETWORKS, Options
+from ..bench.options import NETWORKS, WHOLE, Options
 
 
 @dataclass(frozen=True)
@@ -19,22 +19,27 @@ class Bench(Options):
         from ..bench.cases import CASES, matches
 
         layers = [c for c in CASES if matches(c.name, c.group, self.cases)]
-        steps = [n for n in NETWORKS if matches(f"step/{n}", "step", self.cases)]
-        if not steps and (self.scaling or not layers):
+        whole = [w for w in WHOLE if matches(w.name, w.kind, self.cases)]
+        steps = [n for n in NETWORKS if f"step/{n}" in [w.name for w in whole]]
+        if not (steps if self.scaling else [*whole, *layers]):
             kind = "training step" if self.scaling else "case"
             raise CommandError(
                 f"--cases {' '.join(self.cases)}: no such {kind}; bench --list shows the names."
             )
         if self.list:
-            print("\n".join([f"step/{n}" for n in steps] + [case.name for case in layers]))
+            print("\n".join(row.name for row in [*whole, *layers]))
             return 0
         self._check()
+        if self.compile_for is not None:
+            from ..bench import compiled_for
+
+            return compiled_for.run(self, whole, layers)
         from .. import lowering
         from ..bench.session import Session
 
         with nullcontext() if self.form is None else lowering.using(self.form):
             session = Session(self)
-            return session.scale(steps) if self.scaling else session.compare(steps, layers)
+            return session.scale(steps) if self.scaling else session.compare(whole, layers)
 
     def _check(self) -> None:
         # Before minutes of measuring, not after.

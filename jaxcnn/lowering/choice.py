@@ -7,6 +7,7 @@ not pay, stands in MEASURED.md.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from . import forms_of_dw, forms_of_y, onednn, plain
 from .correlation import FREE, Correlation, Problem
+from .parts import parts_in_cache
 from .tile import tile
 
 # A tap more is a pass more over the whole array.
@@ -24,6 +26,14 @@ MOST_GROUPS = 16
 MOST_SUBPIXELS = 64
 # Beyond so many channels XLA:CPU calls a library that uses one core.
 FEW_CHANNELS = 16
+# oneDNN computes a vector of outputs at a time; of so few most of it lies idle.
+FEW_OUTPUTS = 4
+# And in groups of fewer channels it computes one at a time.
+FEW_IN_A_GROUP = 4
+# dw by oneDNN copies x and g; with fewer channels there is too little to compute for that.
+ENOUGH_OF_BOTH = 12
+# A tap of the first of three axes is a sum of its own.
+MOST_PLANES = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
 WORTH_ALL_CORES = 2e7
 # A quarter of less is too little to share out.
@@ -91,13 +101,24 @@ def _is_all_cores(p: Problem) -> bool:
     )
 
 
+def _is_onednn(p: Problem) -> bool:
+    axes, o = len(p.k), p.w[-1]
+    if p.depthwise:
+        suits = axes > 1 and o == p.groups
+    elif p.groups > 1:
+        suits = axes > 1 and min(p.w[-2], o // p.groups) >= FEW_IN_A_GROUP
+    else:
+        suits = o > FEW_OUTPUTS
+    return suits and onednn.fits(p)
+
+
 def _always(p: Problem) -> bool:
     del p
     return True
 
 
 FORMS_OF_Y = (
-    Form("onednn", onednn.fits, onednn.run),
+    Form("onednn", _is_onednn, onednn.run),
     Form("shifted", _is_shifted, forms_of_y.shifted),
     Form("split", _is_split, forms_of_y.split),
     Form("subpixel", _is_subpixel, forms_of_y.subpixel),
@@ -106,6 +127,25 @@ FORMS_OF_Y = (
     Form("all_cores", _is_all_cores, forms_of_y.all_cores),
     Form("plain", _always, plain.correlation),
 )
+
+
+def _is_onednn_dw(p: Problem) -> bool:
+    fewest = min(p.x[-1], p.w[-1]) // p.groups
+    enough = FEW_IN_A_GROUP if p.groups > 1 else ENOUGH_OF_BOTH
+    return not p.depthwise and fewest >= enough and onednn.fits(p)
+
+
+def _is_planes(p: Problem) -> bool:
+    # What oneDNN cannot take with three axes it can with two.
+    if len(p.k) != 3 or p.depthwise or p.k[0] > MOST_PLANES:
+        return False
+    plane = replace(
+        p,
+        c=p.c.with_(window=forms_of_dw.of_axes(p.window, slice(1, None))),
+        x=(p.x[0] * p.m[0], *p.x[2:]),
+        w=(p.w[0] * p.m[0], *p.w[2:]),
+    )
+    return p.window.lhs_dilation[0] == 1 and onednn.fits(plane)
 
 
 def _is_shifted_dw(p: Problem) -> bool:
@@ -130,9 +170,7 @@ def _in_cache(p: Problem) -> bool:
 def _is_rows(p: Problem) -> bool:
     n, axes = p.x[0], len(p.k)
     widest = max(p.x[-1], p.w[-1]) // p.groups
-    many = n * math.prod(p.m[:-1]) >= WORTH_ROWS and (
-        axes > 1 or forms_of_dw.parts_in_cache(p.x, p.w) > 1
-    )
+    many = n * math.prod(p.m[:-1]) >= WORTH_ROWS and (axes > 1 or parts_in_cache(p.x, p.w) > 1)
     wide = widest > FEW_CHANNELS or (
         widest == FEW_CHANNELS and (p.groups > 1 or n < WORTH_QUARTERS)
     )
@@ -156,7 +194,8 @@ def _is_split_dw(p: Problem) -> bool:
 
 
 FORMS_OF_DW = (
-    Form("onednn", onednn.fits, onednn.run),
+    Form("onednn", _is_onednn_dw, onednn.run),
+    Form("planes", _is_planes, forms_of_dw.planes),
     Form("shifted", _is_shifted_dw, forms_of_dw.shifted),
     Form("exchanged", _is_dilated_dw, forms_of_dw.exchanged),
     Form("exchanged", _is_exchanged_dw, forms_of_dw.exchanged),

@@ -8,6 +8,7 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
   in cache.
 - quarters: a narrow layer's sum in four parts, which XLA runs at the same time as each other and as
   dx.
+- planes: with three axes, a sum over the other two for each tap of the first.
 - shifted: depthwise, a sum over rows of products of x, shifted, with g.
 - split: one convolution a group.
 - exchanged: x and g change places; g is then strided where x was dilated (conv_transpose). Also
@@ -15,7 +16,6 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
 """
 
 import itertools
-import math
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -28,11 +28,9 @@ from .._taps import Taps, gather, pad
 from .._widen import widen
 from .._window import Window, span
 from . import plain
-from .correlation import Correlation, Shape
+from .correlation import Correlation
+from .parts import parts_in_cache
 from .primitive import correlate
-
-# What of x and g stays in a core's cache, in elements.
-_CACHED = 2**19
 
 
 def quarters(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
@@ -54,8 +52,8 @@ def rows(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     parts = parts_in_cache(x.shape, g.shape)
     x = x.reshape(n // parts, parts, *space, channels)
     g = g.reshape(n // parts, parts, *m, o)
-    upper = Taps(_of_axes(layer, slice(-1)), k[:-1], tuple(space[:-1]))
-    along = c.with_(window=_of_axes(c.window, slice(-1, None)), over_batch=False, groups=1)
+    upper = Taps(of_axes(layer, slice(-1)), k[:-1], tuple(space[:-1]))
+    along = c.with_(window=of_axes(c.window, slice(-1, None)), over_batch=False, groups=1)
 
     def part(i):
         image = jnp.transpose(x[:, i], (r + 1, r, *range(1, r), 0))
@@ -130,7 +128,20 @@ def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     return jnp.swapaxes(jnp.flip(dw, tuple(range(len(k)))), -1, -2)
 
 
-def _of_axes(window: Window, axes: slice) -> Window:
+def planes(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """For each tap of the first axis the sum over the other axes; the first joins the batch."""
+    (_, *space, channels), m = x.shape, g.shape[1:-1]
+    k = c.window.output_shape(space, m)
+    first = Taps(of_axes(c.window.of_dw(space, m), slice(1)), k[:1], tuple(space[:1]))
+    others = c.with_(window=of_axes(c.window, slice(1, None)))
+    flat = g.reshape(-1, *g.shape[2:])
+    # The axes behind the first are channels to it.
+    planes = gather(x.reshape(*x.shape[:2], -1), first, 0)
+    joined = (plane.reshape(-1, *space[1:], channels) for plane in planes)
+    return jnp.stack([correlate(plane, flat, others) for plane in joined])
+
+
+def of_axes(window: Window, axes: slice) -> Window:
     """The window along some of its axes."""
     return Window(
         window.strides[axes],
@@ -138,12 +149,3 @@ def _of_axes(window: Window, axes: slice) -> Window:
         window.lhs_dilation[axes],
         window.rhs_dilation[axes],
     )
-
-
-def parts_in_cache(x: Shape, g: Shape) -> int:
-    """The least divisor of the batch whose parts stay in cache; 1 where the whole nearly does."""
-    size = math.prod(x) + math.prod(g)
-    if size < 2 * _CACHED:
-        return 1
-    divisors = [d for d in range(1, x[0] + 1) if x[0] % d == 0]
-    return next((d for d in divisors if size <= d * _CACHED), x[0])

@@ -18,11 +18,13 @@ from importlib.metadata import version
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from .._taps import pad
 from .._window import Window
 from . import plain
 from .correlation import Correlation, Problem
+from .parts import parts_in_cache
 
 # The versions of jaxlib on which the call was proven, on Linux and x86-64.
 PROVEN = ("0.10.2", "0.12.0", "0.12.0.1")
@@ -31,8 +33,23 @@ NEEDS = {"float32": "avx2", "bfloat16": "avx512_bf16", "float16": "avx512_fp16"}
 
 
 def fits(p: Problem) -> bool:
-    """Whether oneDNN takes the problem, here."""
-    return takes(p) and available(jnp.dtype(p.dtype).name)
+    """Whether oneDNN takes the problem, here and now."""
+    return takes(p) and wanted() and available(jnp.dtype(p.dtype).name)
+
+
+def wanted() -> bool:
+    """Whether the engine may be used: not where it is turned off, nor where programs are kept.
+
+    JAX cannot write a program that holds the call into its persistent compilation cache, and warns
+    at every compilation. `JAXCNN_ONEDNN=1` asks for the engine all the same.
+    """
+    asked = os.environ.get("JAXCNN_ONEDNN")
+    if asked in ("0", "1"):
+        return asked == "1"
+    config = jax.config
+    kept = config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    folder = config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    return not (kept and folder)
 
 
 def takes(p: Problem) -> bool:
@@ -72,7 +89,7 @@ def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) 
         cut = tuple((max(low, 0), max(high, 0)) for low, high in window.padding)
         c = c.with_(window=replace(window, padding=cut))
     if c.over_batch:
-        return _over_batch(x, w, c)
+        return _over_batch_in_parts(x, w, c)
     return _convolution(x, w, c, b)
 
 
@@ -122,6 +139,16 @@ def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict:
     }
 
 
+def _over_batch_in_parts(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """`dw`, one part of the batch after the other, so that its transposed copies stay in cache."""
+    parts = parts_in_cache(x.shape, g.shape)
+    x, g = (v.reshape(parts, -1, *v.shape[1:]) for v in (x, g))
+    dw = _over_batch(x[0], g[0], c)
+    if parts == 1:
+        return dw
+    return lax.fori_loop(1, parts, lambda i, dw: dw + _over_batch(x[i], g[i], c), dw)
+
+
 def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     """`dw` by the forward convolution: the batch is the channel that is summed.
 
@@ -151,7 +178,7 @@ def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 @functools.cache
 def available(dtype: str) -> bool:
     """Whether a proven engine is there for operands of this dtype, and computes right."""
-    if os.environ.get("JAXCNN_ONEDNN") == "0" or version("jaxlib") not in PROVEN:
+    if version("jaxlib") not in PROVEN:
         return False
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         return False

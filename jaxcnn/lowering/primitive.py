@@ -137,7 +137,7 @@ ad.primitive_transposes[correlation_p] = _transpose
 # Batching: the new axis joins the batch or the channels, or is a loop where both operands have it.
 
 
-def _batch(operands, axes, *, c: Correlation):
+def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
     x, w, *b = operands
     x_axis, w_axis, *b_axes = axes
     if 0 in (v.shape[a] for v, a in zip(operands, axes, strict=True) if a is not None):
@@ -168,6 +168,7 @@ def _batch(operands, axes, *, c: Correlation):
         y = correlate(_onto_channels(x, x_axis, c.groups), w, c)
         *lead, channels, o = y.shape
         return y.reshape(*lead, size, channels // size, o), y.ndim - 2
+    assert w_axis is not None
     size = w.shape[w_axis]
     y = correlate(x, _onto_channels(w, w_axis, c.groups), c)
     *lead, channels = y.shape

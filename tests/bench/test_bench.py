@@ -15,7 +15,7 @@ import jaxcnn
 from jaxcnn import reference
 from jaxcnn._errors import CommandError
 from jaxcnn.bench import cases as table
-from jaxcnn.bench import report, rows, scaling, steps, timing
+from jaxcnn.bench import networks, report, rows, scaling, steps, timing
 from jaxcnn.bench.cases import CASES, Case, matches
 from jaxcnn.bench.layers import layer_programs
 from jaxcnn.bench.program import Program, compiled, difference
@@ -104,7 +104,7 @@ def test_flops_of_a_step():
     # 28 and 14 pixels a side; forward and dw of the first layer, dx too of the others.
     first = 2 * 2 * 128 * 28**2 * 5 * 5 * 4
     rest = 28**2 * 5 * 5 * 4 * 4 + 14**2 * 9 * (4 * 8 + 8 * 16) + 784 * 128 + 128 * 10
-    assert steps.flops("post") == first + 3 * 2 * 128 * rest
+    assert networks.flops("post", 128)["step"] == first + 3 * 2 * 128 * rest
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ def test_summary_of_known_times():
     assert "layers, speed-up against automatic: geometric mean of 2 rows 2.00x" in text
     assert "the worst 0.50x: conv/a dx" in text
     assert "layers, speed-up against PyTorch: geometric mean of 2 rows 1.00x" in text
-    assert "steps, speed-up against automatic: geometric mean of 2 rows 4.00x" in text
+    assert "networks, speed-up against automatic: geometric mean of 2 rows 4.00x" in text
     assert "compile time 1.00 s, automatic 2.00 s (0.50 of it)" in text
     assert "peak memory 1.0 MiB, automatic 4.0 MiB (0.25 of it)" in text
-    assert "inside a scan 1.25 of the step alone" in text
+    assert "inside a scan 1.25 of one alone" in text
     assert "rows spread" not in text
     unsteady = row([1.0, 2.0, 3.0], [1.0])
     assert "1 of 5 rows spread by more than 25%" in report.summary(
@@ -336,11 +336,55 @@ def _has_color(picture, color):
     return bool((np.asarray(Image.open(picture).convert("RGB")) == color).all(-1).any())
 
 
+def test_whole_networks_alone_and_in_a_loop(monkeypatch, capsys, tmp_path):
+    from jaxcnn.bench import machine
+
+    monkeypatch.setattr(machine, "matrix_product_rate", lambda: 1e9)
+    monkeypatch.setattr(steps, "BATCH", 4)
+    monkeypatch.setattr(steps.batch, "__defaults__", (4, "post"))
+    data = tmp_path / "rows.json"
+    cases = ("step/mobilenet/bfloat16", "evaluation/mobilenet")
+    assert Bench(cases=cases, repeats=1, seconds=0.01, torch=False, json=data).run() == 0
+    found = [(r["case"], r["what"]) for r in json.loads(data.read_text())["rows"]]
+    names = ("evaluation/mobilenet", "step/mobilenet/bfloat16", "evaluation/mobilenet/bfloat16")
+    assert found == [(name, what) for name in names for what in ("alone", "scan")]
+    assert (
+        "networks, speed-up against automatic: geometric mean of 6 rows" in capsys.readouterr().out
+    )
+
+
+def test_a_wrong_loop_in_bfloat16_is_told_from_the_float32_one():
+    right, wrong = program([1.0]), program([0.5])
+    with pytest.raises(Disagreement, match="step/post scan: hand is off by 5"):
+        rows.measure_step(
+            *("step/post", (right, wrong), (wrong, wrong), {}),
+            expected=(right, right),
+            steps=(1, 1),
+            tolerance=0.1,
+            repeats=1,
+            seconds=0.01,
+            flops=1,
+        )
+
+
+@pytest.mark.parametrize("network", ["resnet", "mobilenet"])
+def test_every_layer_of_a_network_takes_part(network):
+    images, labels = steps.batch(2, network)
+    state, step = steps.state_and_step(network, jaxcnn)
+    _, _, trace = steps.loss_and_params(jax.jit(step)(state, images, labels))
+    assert {name: a["w"].shape for name, a in trace.items()} == networks.NETWORKS[network].shapes
+    assert all(float(jnp.abs(g).max()) > 0 for g in jax.tree.leaves(trace))
+
+
 def test_list_names_the_rows_and_measures_nothing(monkeypatch, capsys):
     monkeypatch.setattr(timing, "interleaved", lambda *_, **__: pytest.fail("it was timed"))
     assert Bench(cases=("known", "step/wide"), list=True).run() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["step/wide", *(case.name for case in CASES if case.group == "known")]
+    assert lines == [
+        "step/wide",
+        "step/wide/bfloat16",
+        *(case.name for case in CASES if case.group == "known"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -401,21 +445,27 @@ def test_pytorch_computes_the_same(case):
             assert difference(p.outputs(), expected[what].outputs()) < 1e-5
 
 
-def test_pytorch_makes_the_same_step():
+@pytest.mark.parametrize("network", ["post", "resnet", "mobilenet"])
+def test_pytorch_makes_the_same_step_and_evaluation(network, monkeypatch):
     pytest.importorskip("torch")
     from jaxcnn.bench import torch_peer
 
-    found = torch_peer.step_programs(
-        steps.parameters("post"),
-        *steps.batch(),
-        steps.LEARNING_RATE,
-        steps.MOMENTUM,
-        compiled=False,
-    )
-    expected = steps.alone("post", jaxcnn).outputs()
-    assert set(found) == {"NCHW eager", "channels_last eager"}
-    for p in found.values():
-        assert difference(p.outputs(), expected) < 1e-3
+    batch = steps.batch(4, network)
+    monkeypatch.setattr(steps, "batch", lambda **_: batch)
+    params, rate = networks.parameters(network), (steps.LEARNING_RATE, steps.MOMENTUM)
+    for found, expected in (
+        (
+            torch_peer.step_programs(network, params, *batch, *rate, compiled=False),
+            steps.alone(network, jaxcnn),
+        ),
+        (
+            torch_peer.evaluation_programs(network, params, batch[0], compiled=False),
+            steps.evaluation(network, jaxcnn),
+        ),
+    ):
+        assert set(found) == {"NCHW eager", "channels_last eager"}
+        for p in found.values():
+            assert difference(p.outputs(), expected.outputs()) < 1e-3
 
 
 # Several devices.
@@ -425,7 +475,7 @@ def test_all_reduced_bytes_are_the_gradients(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(scaling, "DEVICES", (1, 2))
     found = scaling.measure("post", each=True, tolerance=1e-3, repeats=1, seconds=0.01)
     assert [(s.devices, s.batch) for s in found] == [(1, 128), (2, 256)]
-    gradients = 4 * sum(g.size for g in jax.tree.leaves(steps.parameters("post")))
+    gradients = 4 * sum(g.size for g in jax.tree.leaves(networks.parameters("post")))
     assert found[0].all_reduced == 0
     assert gradients <= found[1].all_reduced <= gradients + 8
     assert found[1].rate == pytest.approx(256 / found[1].timing.median)

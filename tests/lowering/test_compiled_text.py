@@ -13,7 +13,7 @@ import pytest
 
 import jaxcnn
 from jaxcnn import pooling, reference
-from jaxcnn.bench import scaling, steps
+from jaxcnn.bench import networks, scaling, steps
 from jaxcnn.bench.cases import CASES
 from jaxcnn.bench.options import NETWORKS
 from jaxcnn.mnist import model
@@ -200,7 +200,7 @@ def test_step_on_eight_devices_reduces_gradients_and_gathers_nothing(network):
     text = scaling.sharded_step(network, 8, steps.BATCH).text
     found = {name for name in COLLECTIVES if re.search(rf" {name}(-start)?\(", text)}
     assert found == {"all-reduce"}
-    gradients = jax.tree.leaves(steps.parameters(network))
+    gradients = jax.tree.leaves(networks.parameters(network))
     reduced = [
         tuple(int(n) for n in shape.split(",") if n)
         for result in re.findall(r"= (.*?) all-reduce(?:-start)?\(", text)

@@ -13,7 +13,7 @@ import pytest
 import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
-from jaxcnn.lowering import Correlation, choice, correlate, forms_of_dw, using
+from jaxcnn.lowering import Correlation, choice, correlate, parts, using
 from tests.proof import oracles
 from tests.proof.checks import assert_equal
 
@@ -41,6 +41,7 @@ FORWARD = {
 }
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
+    "planes": [],
     "quarters": [*DENSE, *STRIDED],
     "rows": [*DENSE, *STRIDED, *GROUPED[:2]],
     "shifted": DEPTHWISE,
@@ -90,16 +91,30 @@ def test_form_of_dw(form, setting, channels, pads):
     assert_equal(found, dw, "dw")
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_rows_in_parts_of_the_batch(parts, monkeypatch):
+@pytest.mark.parametrize("count", [2, 4])
+def test_rows_in_parts_of_the_batch(count, monkeypatch):
     (setting, channels), pads = STRIDED[1], PADS[0]
     c, x, _, g, (_, _, dw) = expected(setting, channels, pads)
-    monkeypatch.setattr(forms_of_dw, "_CACHED", -(-(x.size + g.size) // parts))
+    monkeypatch.setattr(parts, "CACHED", -(-(x.size + g.size) // count))
     c = c.of_dw((7, 8), (3, 2))
     with using("rows"):
         found = jax.jit(lambda x, g: correlate(x, g, c))
         assert "while" in found.lower(x, g).as_text()
         assert_equal(found(x, g), dw, "dw")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_planes_of_three_axes(groups):
+    strides, dilation, pads = (2, 1, 1), (1, 2, 1), ((1, 2), (0, 1), (2, -1))
+    window = Window(strides, pads, (1, 1, 1), dilation)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 5, 4, 3, 4)), rng.normal(size=(2, 2, 2, 4 // groups, 6))
+    g = rng.normal(size=(2, *window.output_shape((5, 4, 3), (2, 2, 2)), 6))
+    _, _, dw = oracles.correlate(x, w, g, strides, pads, (1, 1, 1), dilation, groups)
+    c = Correlation(window, groups=groups).of_dw((5, 4, 3), (2, 2, 2))
+    with using("planes"):
+        found = jax.jit(lambda x, g: correlate(x, g, c))(x, g)
+    assert_equal(found, dw, "dw")
 
 
 # In float32, with the sizes at which the other forms are chosen.

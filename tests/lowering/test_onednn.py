@@ -178,10 +178,9 @@ def test_a_difference_falls_back_with_one_warning(monkeypatch):
     broken = onednn.run
     monkeypatch.setattr(onednn, "run", lambda x, w, c, b=None: broken(x, 2 * w, c, b))
     try:
-        with pytest.warns(RuntimeWarning, match="differs from XLA") as told:
-            for _ in range(2):
-                assert calls(loss(jaxcnn), *operands()) == 0
-        assert len(told) == 1
+        with pytest.warns(RuntimeWarning, match="differs from XLA"):
+            assert calls(loss(jaxcnn), *operands()) == 0
+        assert calls(loss(jaxcnn), *operands()) == 0  # a second warning would be an error
     finally:
         monkeypatch.undo()
         onednn.available.cache_clear()
