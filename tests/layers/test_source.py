@@ -82,7 +82,13 @@ def reached(module: str, name: str | None, seen: set) -> set[str]:
     return words
 
 
-RULES = [(m.name, *rule) for m in MODULES.values() for rule in m.rules]
+# The gradient checker plants wrong rules, to know them again: those are no layer's.
+RULES = [
+    (m.name, *rule)
+    for m in MODULES.values()
+    for rule in m.rules
+    if not m.name.startswith("jaxcnn.comparison.")
+]
 
 
 @pytest.mark.parametrize(("module", "forward", "backward"), RULES)
