@@ -34,13 +34,19 @@ _LOCAL = {"manual_axis_type": ManualAxisType()}
 
 def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
     x, w, *_ = ctx.avals_in
+    dtype = x.dtype
+    if platform == "cpu" and c.dtype is not None and c.dtype.itemsize > dtype.itemsize:
+        dtype = c.dtype  # a wider result is that of wider operands, to the last bit
     # Chosen here, while nothing is traced: the first choice of a process tries the engine out.
-    form = choice.choose(Problem(c, x.shape, w.shape, x.dtype, _target(ctx, platform)))
+    form = choice.choose(Problem(c, x.shape, w.shape, dtype, _target(ctx, platform)))
     local = ctx.replace(
         avals_in=[v.update(**_LOCAL) for v in ctx.avals_in],
         avals_out=[v.update(**_LOCAL) for v in ctx.avals_out],
     )
-    run = functools.partial(choice.run, c=c, form=form)
+
+    def run(x, w, *b):
+        return choice.run(x.astype(dtype), w.astype(dtype), *b, c=c, form=form)
+
     return mlir.lower_fun(run, multiple_results=False)(local, *operands)
 
 
