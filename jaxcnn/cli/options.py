@@ -21,7 +21,7 @@ def told(command: type) -> type:
     hints = typing.get_type_hints(command, include_extras=True)
     fields = []
     for f in dataclasses.fields(command):
-        hint = {"help_behavior_hint": ""} if f.default in (None, ()) else {}
+        hint: dict[str, Any] = {"help_behavior_hint": ""} if f.default in (None, ()) else {}
         told = [
             tyro.conf.arg(help=texts[f.name], **hint),
             *getattr(hints[f.name], "__metadata__", ()),
@@ -42,7 +42,7 @@ def _docstrings(cls: Any) -> dict[str, str]:
     """The docstring under each field of a class, on one line."""
     if not dataclasses.is_dataclass(cls):
         return {}
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(typing.cast(type, cls)))).body
     body = typing.cast(ast.ClassDef, tree).body
     return {
         field.target.id: " ".join(below.value.value.split())
