@@ -113,6 +113,10 @@ def max_pool(
             order, as in lax and PyTorch. "all": each gets all of g, as with the post's mask.
             "split": each gets an equal share, as with `jnp.max`.
 
+    PyTorch's `ceil_mode=True` with `padding=p` is `padding=((p, p + e), ...)`: for an axis of n
+    elements, with `span = (k - 1) * dilation + 1`, e is `(span - n - 2 * p) % stride`, or 0 where
+    `p + e >= span`.
+
     A NaN in the window makes y NaN; "first" sends g to the first NaN, "all" and "split" treat the
     NaNs as tied.
 
@@ -184,6 +188,11 @@ def avg_pool(
             (low, high) pair per spatial axis.
         count_include_pad: divide by the size of the window, as Flax and PyTorch do by default;
             else by the number of its elements that lie in the input.
+
+    PyTorch's `ceil_mode=True` with `padding=p` is, with e as in `max_pool`, `padding=((p, p + e),
+    ...)` where the padding does not count. Where it does, PyTorch counts p cells but not the e
+    more: pad x with p zeros first, and call this with `padding=((0, e), ...)` and
+    `count_include_pad=False`.
 
     Returns:
         `[N.., S'.., C]`, in the dtype of x; sums of 16-bit numbers are kept in float32.

@@ -1,4 +1,4 @@
-"""How PyTorch's transposed convolution maps onto conv_transpose, as the docstring says."""
+"""How PyTorch's transposed convolution and ceil mode map onto the layers, as docstrings say."""
 
 import itertools
 
@@ -71,3 +71,55 @@ def test_conv_is_the_layer_of_pytorch():
         jnp.asarray(b), strides=2, padding=1,
     )  # fmt: skip
     assert_equal(y.transpose(0, 3, 1, 2), layer(torch.tensor(x)).detach().numpy(), "y")
+
+
+CEIL = [
+    (n, k, s, p, d)
+    for n, k, s, p, d in itertools.product([5, 6], [2, 3], [2, 3], [0, 1], [1, 2])
+    if 2 * p <= k and (d == 1 or (n, s) == (6, 2))
+]
+
+
+@pytest.mark.parametrize(("n", "k", "s", "p", "d"), CEIL)
+def test_ceil_mode_of_pytorch_is_more_padding(n, k, s, p, d):
+    """The recipe of both docstrings; values and gradients."""
+    torch = require_peer("torch")
+    span = (k - 1) * d + 1
+    e = (span - n - 2 * p) % s
+    e = 0 if p + e >= span else e
+    wide = np.random.default_rng(0).normal(size=(2, n, n, 3))
+    pairs = {"x": ((p, p + e),) * 2, "padded": ((0, e),) * 2}
+
+    def pad(x):
+        return jnp.pad(x, ((0, 0), (p, p), (p, p), (0, 0)))
+
+    functional = torch.nn.functional
+    cases = {
+        "max": (
+            lambda x: jaxcnn.max_pool(x, (k, k), s, pairs["x"], window_dilation=d),
+            lambda x: functional.max_pool2d(x, k, s, p, d, ceil_mode=True),
+        )
+    }
+    if d == 1:
+        cases["avg"] = (
+            lambda x: jaxcnn.avg_pool(x, (k, k), s, pairs["x"], count_include_pad=False),
+            lambda x: functional.avg_pool2d(x, k, s, p, True, False),
+        )
+        cases["avg, padding counted"] = (
+            lambda x: jaxcnn.avg_pool(pad(x), (k, k), s, pairs["padded"], count_include_pad=False),
+            lambda x: functional.avg_pool2d(x, k, s, p, True, True),
+        )
+    for name, (ours, theirs) in cases.items():
+        tx = torch.tensor(wide.transpose(0, 3, 1, 2), requires_grad=True)
+        expected = theirs(tx)
+        g = np.random.default_rng(1).normal(size=tuple(expected.shape))
+        expected.backward(torch.tensor(g))
+
+        @jax.jit
+        def program(x, g, ours=ours):
+            y, pull = jax.vjp(ours, x)
+            return y, pull(g)[0]
+
+        y, dx = program(jnp.asarray(wide), jnp.asarray(g.transpose(0, 2, 3, 1)))
+        assert_equal(y.transpose(0, 3, 1, 2), expected.detach().numpy(), name)
+        assert_equal(dx.transpose(0, 3, 1, 2), np.asarray(tx.grad), f"{name}: dx")
