@@ -1,4 +1,4 @@
-"""The command line: `jaxcnn train | evaluate | predict | visualize | compare | bench`."""
+"""The command line: `jaxcnn train | evaluate | predict | visualize | export | compare | bench`."""
 
 import contextlib
 import io
@@ -78,6 +78,7 @@ def _parse(argv: Sequence[str]) -> Any:
     from .bench import Bench
     from .compare import Compare
     from .evaluate import Evaluate
+    from .export import Export
     from .options import told
     from .predict import Predict
     from .train import Train
@@ -88,6 +89,7 @@ def _parse(argv: Sequence[str]) -> Any:
         "evaluate": Evaluate,
         "predict": Predict,
         "visualize": Visualize,
+        "export": Export,
         "compare": Compare,
         "bench": Bench,
     }
