@@ -1,4 +1,4 @@
-"""The command line: `jaxcnn train | evaluate | predict | visualize | export | compare | bench`."""
+"""The command line: `jaxcnn train | evaluate | predict | visualize | export | play | compare | bench`."""
 
 import contextlib
 import io
@@ -80,6 +80,7 @@ def _parse(argv: Sequence[str]) -> Any:
     from .evaluate import Evaluate
     from .export import Export
     from .options import told
+    from .play import Play
     from .predict import Predict
     from .train import Train
     from .visualize import Visualize
@@ -90,6 +91,7 @@ def _parse(argv: Sequence[str]) -> Any:
         "predict": Predict,
         "visualize": Visualize,
         "export": Export,
+        "play": Play,
         "compare": Compare,
         "bench": Bench,
     }

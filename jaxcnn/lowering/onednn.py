@@ -46,7 +46,10 @@ def wanted() -> bool:
     asked = os.environ.get("JAXCNN_ONEDNN")
     if asked in ("0", "1"):
         return asked == "1"
-    return not (jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir)
+    config = jax.config
+    kept = config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    folder = config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    return not (kept and folder)
 
 
 def takes(p: Problem) -> bool:

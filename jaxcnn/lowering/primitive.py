@@ -168,6 +168,7 @@ def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
         y = correlate(_onto_channels(x, x_axis, c.groups), w, c)
         *lead, channels, o = y.shape
         return y.reshape(*lead, size, channels // size, o), y.ndim - 2
+    assert w_axis is not None
     size = w.shape[w_axis]
     y = correlate(x, _onto_channels(w, w_axis, c.groups), c)
     *lead, channels = y.shape

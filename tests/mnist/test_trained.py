@@ -95,7 +95,7 @@ def test_activations_and_gradients_are_the_models(run, images):
     layers = LAYERS[run.configuration.layers]
     x = model.pixels(images[:1])
     forward = model.activations(run.params, x, layers=layers)
-    backward = model.activation_gradients(run.params, x, np.array([3]), layers=layers)
+    backward = model.activation_gradients(run.params, x, jax.numpy.array([3]), layers=layers)
     for mine, whole in (
         (run.activations(images[0]), forward),
         (run.gradients(images[0], 3), backward),
@@ -111,7 +111,7 @@ def test_activations_and_gradients_are_the_models(run, images):
 
 def test_the_best_checkpoint_is_kept_and_found(tmp_path):
     folder = tmp_path / "run"
-    # The rate is far too high after the first epochs: what was best is soon over.
+    # A rate far too high: what was best is soon over.
     whole = jaxcnn.mnist.train(
         "digits", recipe="post", batch_size=400, steps=3, checkpoint_every=1, keep=1, devices=1,
         out=folder, quiet=True,
