@@ -1,4 +1,4 @@
-"""The command line: `jaxcnn train | evaluate | predict | visualize | export | play | compare | bench`."""
+"""The command line: the words after `jaxcnn`, and what becomes of them."""
 
 import contextlib
 import io
