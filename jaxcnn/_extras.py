@@ -2,7 +2,7 @@
 
 # By the name that is imported: what it is called in pyproject.toml goes with the extra.
 _TRAIN = {"matplotlib", "optax", "orbax", "PIL", "pooch", "requests", "scipy", "sklearn", "tqdm"}
-_TRAIN |= {"tyro"}
+_TRAIN |= {"safetensors", "tyro"}
 
 
 def missing(error: ModuleNotFoundError, what: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The command line: `jaxcnn train | evaluate | predict | visualize | play | compare | bench`."""
+"""The command line: the words after `jaxcnn`, and what becomes of them."""
 
 import contextlib
 import io
@@ -78,6 +78,7 @@ def _parse(argv: Sequence[str]) -> Any:
     from .bench import Bench
     from .compare import Compare
     from .evaluate import Evaluate
+    from .export import Export
     from .options import told
     from .play import Play
     from .predict import Predict
@@ -89,6 +90,7 @@ def _parse(argv: Sequence[str]) -> Any:
         "evaluate": Evaluate,
         "predict": Predict,
         "visualize": Visualize,
+        "export": Export,
         "play": Play,
         "compare": Compare,
         "bench": Bench,

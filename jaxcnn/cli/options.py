@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 
-def told(command: type) -> type:
+def told(command: Any) -> Any:
     """The command's class, each option with the docstring under it as one paragraph of help.
 
     Tyro breaks the lines of help where the source does, and writes "(default: None)" where an
@@ -21,18 +21,15 @@ def told(command: type) -> type:
     hints = typing.get_type_hints(command, include_extras=True)
     fields = []
     for f in dataclasses.fields(command):
-        hint = {"help_behavior_hint": ""} if f.default in (None, ()) else {}
-        told = [
-            tyro.conf.arg(help=texts[f.name], **hint),
-            *getattr(hints[f.name], "__metadata__", ()),
-        ]
-        kind = (
-            typing.get_args(hints[f.name])[0]
-            if hasattr(hints[f.name], "__metadata__")
-            else (hints[f.name])
-        )
-        fields.append((f.name, Annotated[kind, *told], dataclasses.field(default=f.default)))
-    frozen = command.__dataclass_params__.frozen  # pyright: ignore[reportAttributeAccessIssue]
+        hint, text = hints[f.name], texts[f.name]
+        # What the field says of itself comes after, and counts.
+        said = getattr(hint, "__metadata__", ())
+        kind = typing.get_args(hint)[0] if said else hint
+        if f.default in (None, ()):
+            said = (tyro.conf.arg(help_behavior_hint=""), *said)
+        annotated = Annotated[kind, tyro.conf.arg(help=text), *said]
+        fields.append((f.name, annotated, dataclasses.field(default=f.default)))
+    frozen = command.__dataclass_params__.frozen
     made = dataclasses.make_dataclass(command.__name__, fields, bases=(command,), frozen=frozen)
     made.__doc__ = command.__doc__
     return made
@@ -40,9 +37,9 @@ def told(command: type) -> type:
 
 def _docstrings(cls: Any) -> dict[str, str]:
     """The docstring under each field of a class, on one line."""
-    if not dataclasses.is_dataclass(cls):
+    if cls is object:
         return {}
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(typing.cast(type, cls)))).body
     body = typing.cast(ast.ClassDef, tree).body
     return {
         field.target.id: " ".join(below.value.value.split())

@@ -20,7 +20,7 @@ class Visualize:
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
     """The run's folder, as `jaxcnn train` printed it."""
     index: int | None = None
-    """Which example of the test set to follow through the network; 0 where no --image is given."""
+    """Which example of the test set to follow through the network; the worst mistake by default."""
     image: Path | None = None
     """A picture of a digit to follow instead."""
     label: int | None = None
@@ -35,6 +35,8 @@ class Visualize:
     def run(self) -> int:
         """Draw; returns the exit status."""
         self._check()
+        import numpy as np
+
         import jaxcnn.mnist
 
         from ..mnist import plot, recipe
@@ -58,11 +60,13 @@ class Visualize:
             figures["worst_mistakes"] = plot.worst_mistakes(
                 dataset.test_images, labels, p, class_names=names
             )
-            index = self.index or 0
+            # The gradient of a digit that is recognised is next to nothing: noise.
+            worst = int(p[np.arange(len(labels)), labels].argmin())
+            index = worst if self.index is None else self.index
             if not 0 <= index < len(labels):
                 raise CommandError(f"--index {index} must be from 0 to {len(labels) - 1}.")
             example, label = dataset.test_images[index], int(labels[index])
-            note = f"test example {index}, a {names[label]}"
+            note = f"test example {index}, a {names[label]}, taken for {names[p[index].argmax()]}"
         else:
             assert self.image is not None
             example = image.read(self.image)

@@ -138,7 +138,7 @@ RECIPES = {
         batch_size=32,
         learning_rate=4e-3,
         optimizer=_fast,
-        augment=affine(degrees=10, scale=0.1, shear=0.1, pixels=2),
+        augment=affine(degrees=15, scale=0.15, shear=0.2, pixels=2),
     ),
     "best": Recipe(
         name="best",

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from .._errors import CommandError
+from . import model
 from .data import sources
 from .machine import compilation_cache, distributed
 from .run.configuration import Configuration
@@ -276,10 +277,14 @@ def _headline(
     configuration: Configuration, dataset: "Dataset", devices: int, folder: RunFolder
 ) -> str:
     c = configuration
+    shapes = model.shapes(c.model)
+    layers = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
+    count = sum(math.prod(shape) + shape[-1] for shape in shapes.values())
     return (
         f"{c.dataset}: {len(dataset.train_labels):,} examples to learn from, network {c.model},"
         f" recipe {c.recipe}, {c.steps} steps of {c.batch_size} on {devices}"
-        f" device{'s' if devices > 1 else ''}; run folder {folder.path}"
+        f" device{'s' if devices > 1 else ''}; run folder {folder.path}\n"
+        f"{count:,} parameters: {layers}"
     )
 
 

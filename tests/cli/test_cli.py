@@ -11,7 +11,7 @@ import pytest
 from jaxcnn._errors import CommandError
 from jaxcnn.cli import dispatch
 
-COMMANDS = ("train", "evaluate", "predict", "visualize", "play", "compare", "bench")
+COMMANDS = ("train", "evaluate", "predict", "visualize", "export", "play", "compare", "bench")
 
 
 def test_version(capsys):

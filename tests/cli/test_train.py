@@ -1,5 +1,6 @@
 """`jaxcnn train` on the bundled digits: what it writes, how it resumes, how it fails."""
 
+import csv
 import json
 import os
 import re
@@ -90,6 +91,10 @@ def test_a_run_leaves_its_configuration_metrics_and_checkpoints(finished):
     assert lines[0]["train_loss"] > lines[1]["train_loss"] > 0
     assert lines[-1]["time"]["compilation_cache"] == "off"
     assert processes.checkpoint_steps(finished) == [3, 6]
+    with open(finished / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [3, 6]
+    assert [float(row["test_accuracy"]) for row in rows] == [m["test_accuracy"] for m in lines[:2]]
 
 
 def test_last_line_is_the_test_accuracy_and_a_finished_run_resumes_to_it(folder, capsys):

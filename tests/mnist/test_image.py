@@ -227,3 +227,24 @@ def test_a_missing_file_or_a_folder_is_named(tmp_path):
         image.read(tmp_path / "nothing.png")
     with pytest.raises(CommandError, match="is no file"):
         image.read(tmp_path)
+
+
+def test_too_little_contrast_is_not_called_blank():
+    faint = np.where(drawn(1.0) < 0.5, 0.5, 0.55)
+    with pytest.raises(CommandError, match="too little contrast"):
+        image.place(faint)
+    with pytest.raises(CommandError, match="blank"):
+        image.place(np.ones((50, 50)))
+
+
+def test_several_digits_are_noticed():
+    one = drawn(1.0)
+    with pytest.raises(CommandError, match="3 digits side by side"):
+        image.place(np.concatenate([one, one, one], axis=1))
+
+
+def drawn(paper: float) -> np.ndarray:
+    """A zero in ink on paper, as luminance."""
+    y, x = np.indices((60, 50))
+    ring = np.abs(np.hypot((y - 30) / 20, (x - 25) / 14) - 1) < 0.2
+    return np.where(ring, 0.0, paper)

@@ -209,7 +209,8 @@ def _side_by_side(ink: np.ndarray) -> int:
 
     The parts of one digit, a 5 and its bar say, share columns, or one is far smaller.
     """
-    parts, count = np.asarray(ndimage.label(ink, structure=np.ones((3, 3)))[0]), 0
+    parts, count = np.empty(ink.shape, np.int32), 0
+    ndimage.label(ink, structure=np.ones((3, 3)), output=parts)
     boxes = [box for box in ndimage.find_objects(parts) if box is not None]
     tallest = max((rows.stop - rows.start for rows, _ in boxes), default=0)
     end = -1

@@ -178,6 +178,7 @@ class Run:
         self._note_target(line)
         if self.first:
             self.folder.append_metrics(line)
+            self.folder.write_csv()
             epochs = -(-self.schedule.steps // self.schedule.steps_per_epoch)
             progress.say(
                 f"epoch {line['epoch']}/{epochs}  step {step}  train loss"

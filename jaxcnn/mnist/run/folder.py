@@ -2,10 +2,13 @@
 
 config.json       the configuration, versions, devices and digests of the data
 metrics.jsonl     one line per evaluation; whatever depends on the clock is under "time"
+metrics.csv       the same evaluations, for a spreadsheet
 checkpoints/      see checkpoint.py
 """
 
+import csv
 import datetime
+import io
 import json
 import os
 import platform
@@ -146,6 +149,17 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def write_csv(self) -> None:
+        """Write the evaluations of metrics.jsonl to metrics.csv, whole or not at all."""
+        lines = [line for line in self.read_metrics() if not line.get("final")]
+        rows = [{**line, "seconds": line["time"]["seconds"]} for line in lines]
+        names = [name for name in rows[0] if name != "time"] if rows else []
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text("metrics.csv", text.getvalue())
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; a last line that a kill cut short is left out."""

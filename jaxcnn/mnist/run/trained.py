@@ -73,7 +73,7 @@ class Trained:
         batches = [_forward(self.params, padded[i : i + size], layers) for i in range(0, n, size)]
         empty = np.zeros((0, model.CLASSES), self._dtype)
         out = np.concatenate([empty, *(np.asarray(batch) for batch in batches)])[:n]
-        return out.reshape(*images.shape[:-2], -1)
+        return out.reshape(*images.shape[:-2], model.CLASSES)
 
     def evaluate(
         self, split: Split = "test", *, data_dir: str | os.PathLike[str] | None = None
