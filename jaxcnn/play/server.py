@@ -71,7 +71,7 @@ def application(inside: Inside, *, hosts: list[str]) -> Starlette:
     limiter: list[anyio.CapacityLimiter] = []
 
     def file(name: str, kind: str):
-        content = (resources.files(__package__) / "page" / name).read_bytes()
+        content = (resources.files("jaxcnn.play") / "page" / name).read_bytes()
 
         async def answer(request: Request) -> Response:
             return Response(content, media_type=kind)

@@ -19,7 +19,7 @@ def load() -> model.Params:
         >>> load()["conv1"]["w"].shape
         (5, 5, 1, 4)
     """
-    with (resources.files(__package__) / _FILE).open("rb") as file, np.load(file) as arrays:
+    with (resources.files("jaxcnn.play") / _FILE).open("rb") as file, np.load(file) as arrays:
         params: model.Params = {}
         for name in model.shapes():
             params[name] = {
