@@ -78,15 +78,8 @@ def gather(x: jax.Array, taps: Taps, fill) -> Iterator[jax.Array]:
         )
 
 
-def window_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
-    """The maximum over every window; on CPU reduce-window is fast in this direction."""
-    if set(taps.window.rhs_dilation) != {1}:
-        # Second order differentiates this, and lax cannot where the window is dilated.
-        tapped = gather(x, taps, least)
-        y = next(tapped)
-        for tap in tapped:
-            y = jnp.where((tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y)), tap, y)
-        return y
+def reduced_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
+    """The maximum over every window, not dilated."""
     return _reduce_window(
         pad(x, taps.window.padding, least), taps, taps.window.strides, lax.max, least
     )

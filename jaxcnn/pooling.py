@@ -23,9 +23,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from . import _checks
-from ._taps import Taps, gather, materialized, scatter, scatter_equal, window_maximum, window_sum
+from ._taps import Taps, gather, materialized, scatter, scatter_equal, window_sum
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
+from .lowering.pooling import routed, window_maximum
 
 Ties = Literal["first", "all", "split"]
 
@@ -54,9 +55,7 @@ def _max_pool_first_fwd(x: jax.Array, taps: Taps):
 
 
 def _max_pool_first_bwd(taps: Taps, winner: jax.Array, g: jax.Array):
-    wide = widen(g)
-    shares = [jnp.where(winner == number, wide, 0) for number in range(len(taps))]
-    return (scatter(shares, taps).astype(g.dtype),)
+    return (routed(winner, widen(g), taps).astype(g.dtype),)
 
 
 _max_pool_first_rule = jax.custom_vjp(_max_pool_first, nondiff_argnums=(1,))

@@ -52,11 +52,13 @@ def devices(topology: str) -> Sequence[Any]:
             "--compile-for tpu needs the TPU's compiler: pip install libtpu"
             " (Linux on x86; no TPU needed)."
         )
-    # Without these it asks the network which machine of which pod this is.
+    # Without these it asks the network which machine of which pod this is, and lets in one process
+    # at a time.
     for name, value in (
         ("TPU_WORKER_HOSTNAMES", "localhost"),
         ("TPU_SKIP_MDS_QUERY", "1"),
         ("TPU_ACCELERATOR_TYPE", "v5litepod-4"),
+        ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
     ):
         os.environ.setdefault(name, value)
     try:

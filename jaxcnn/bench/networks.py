@@ -42,11 +42,11 @@ def _resnet(params: Any, x: Any, layers: Any) -> Any:
     def conv(name: str, x: Any, **options: Any) -> Any:
         return layers.conv(x, params[name]["w"], params[name]["b"], **options)
 
-    x = layers.relu(conv("conv1", x))
+    x = conv("conv1", x, activation="relu")
     for block in (1, 2, 3):
         # As PyTorch pads, where SAME would add to one side alone.
         around: dict[str, Any] = dict(strides=2, padding=1) if block > 1 else {}
-        y = layers.relu(conv(f"block{block}a", x, **around))
+        y = conv(f"block{block}a", x, activation="relu", **around)
         y = conv(f"block{block}b", y)
         x = conv(f"block{block}p", x, strides=2, padding=0) if block > 1 else x
         x = layers.relu(x + y)
@@ -55,7 +55,8 @@ def _resnet(params: Any, x: Any, layers: Any) -> Any:
 
 def _mobilenet(params: Any, x: Any, layers: Any) -> Any:
     def conv(name: str, x: Any, **options: Any) -> Any:
-        return layers.relu(layers.conv(x, params[name]["w"], params[name]["b"], **options))
+        w, b = params[name]["w"], params[name]["b"]
+        return layers.conv(x, w, b, activation="relu", **options)
 
     x = conv("conv1", x, strides=2, padding=1)
     x = conv("depthwise1", x, feature_group_count=32)
@@ -146,9 +147,9 @@ def flops(network: str, batch: int) -> dict[str, int]:
         counted.append(2 * math.prod(y.shape) * math.prod(w.shape[:-1]))
         return y
 
-    def dense(x: Any, w: Any, b: Any) -> Any:
+    def dense(x: Any, w: Any, b: Any, **options: Any) -> Any:
         counted.append(2 * x.shape[0] * math.prod(w.shape))
-        return reference.dense(x, w, b)
+        return reference.dense(x, w, b, **options)
 
     layers = SimpleNamespace(**{**vars(reference), "conv": conv, "dense": dense})
     network_ = NETWORKS[network]

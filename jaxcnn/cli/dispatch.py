@@ -1,5 +1,8 @@
 """The command line: `jaxcnn train | evaluate | predict | visualize | play | compare | bench`."""
 
+import contextlib
+import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -47,11 +50,25 @@ def _run(argv: Sequence[str]) -> int:
 
         print(f"jaxcnn {metadata.version('jaxcnn')}")
         return 0
+    said = io.StringIO()
     try:
-        command = _parse(argv or ["--help"])
+        with contextlib.redirect_stderr(said):
+            command = _parse(argv or ["--help"])
     except SystemExit as stop:  # tyro has printed its help, or what is wrong.
-        return stop.code if isinstance(stop.code, int) else 2
+        if stop.code == 0:
+            return 0
+        raise CommandError(_one_line(said.getvalue())) from None
     return command.run()
+
+
+def _one_line(panel: str) -> str:
+    """What is wrong, out of the panel that tyro draws around it and much else."""
+    lines = [line.strip("\u2502 ") for line in panel.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("\u256d")]
+    what = itertools.takewhile(lambda line: line[0] not in "\u2500\u2570", lines)
+    text = " ".join(itertools.takewhile(lambda line: line != "Got errors:", what))
+    text = text.replace("(required)", "").replace("'None', ", "").rstrip(". ")
+    return f"{text[:1].lower()}{text[1:]}. For help: jaxcnn COMMAND --help."
 
 
 def _parse(argv: Sequence[str]) -> Any:
@@ -61,6 +78,7 @@ def _parse(argv: Sequence[str]) -> Any:
     from .bench import Bench
     from .compare import Compare
     from .evaluate import Evaluate
+    from .options import told
     from .play import Play
     from .predict import Predict
     from .train import Train
@@ -76,7 +94,7 @@ def _parse(argv: Sequence[str]) -> Any:
         "bench": Bench,
     }
     return tyro.extras.subcommand_cli_from_dict(
-        commands,
+        {name: told(command) for name, command in commands.items()},
         prog="jaxcnn",
         description=_DESCRIPTION,
         args=argv,

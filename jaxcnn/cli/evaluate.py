@@ -23,39 +23,19 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; returns the exit status."""
-        import numpy as np
+        import jaxcnn.mnist
 
-        from ..mnist.run import trained
-
-        run = trained.load(self.run_folder)
-        dataset = run.load_data(self.data_dir)
-        images = getattr(dataset, f"{self.split}_images")
-        labels = getattr(dataset, f"{self.split}_labels").astype(int)
-        p = trained.probabilities(run.logits(images))
-        right = p.argmax(-1) == labels
-        of_truth = p[np.arange(len(labels)), labels]
-        loss = float(-np.log(np.maximum(of_truth, np.finfo(np.float64).tiny)).mean())
-        accuracy = float(right.mean())
-        by_class = {
-            name: (float(right[labels == i].mean()), int((labels == i).sum()))
-            for i, name in enumerate(dataset.class_names)
-        }
+        run = jaxcnn.mnist.load(self.run_folder)
+        measured = run.evaluate(self.split, data_dir=self.data_dir)
         if self.json:
-            record = {
-                "run": str(self.run_folder),
-                "step": run.step,
-                "split": self.split,
-                "loss": loss,
-                "accuracy": accuracy,
-                "by_class": {name: share for name, (share, _) in by_class.items()},
-            }
-            print(json.dumps(record))
+            record = {"run": str(self.run_folder), "step": run.step, "split": self.split}
+            print(json.dumps(record | measured))
             return 0
+        by_class = measured["by_class"]
         width = max(map(len, by_class))
-        print(f"{run.configuration.dataset}, {self.split} set, {len(labels):,} examples,"
-              f" after step {run.step}")  # fmt: skip
-        for name, (share, count) in by_class.items():
-            print(f"  {name:<{width}}  {share:.4f} of {count:,}")
-        print(f"{self.split} loss {loss:.4f}")
-        print(f"{self.split} accuracy {accuracy:.4f}")
+        print(f"{run.configuration.dataset}, {self.split} set, after step {run.step}")
+        for name, share in by_class.items():
+            print(f"  {name:<{width}}  {share:.4f}")
+        print(f"{self.split} loss {measured['loss']:.4f}")
+        print(f"{self.split} accuracy {measured['accuracy']:.4f}")
         return 0

@@ -21,7 +21,11 @@ class Predict:
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
     """The run's folder, as `jaxcnn train` printed it."""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+    images: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="IMAGE...", help_behavior_hint=""),
+    ]
     """The pictures."""
     json: bool = False
     """Print one line of JSON a picture."""
@@ -32,11 +36,11 @@ class Predict:
             raise CommandError("predict needs at least one IMAGE after the run's folder.")
         import numpy as np
 
-        from ..mnist.data import image, sources
-        from ..mnist.run import trained
+        import jaxcnn.mnist
 
-        run = trained.load(self.run_folder)
-        names = sources.class_names(run.configuration.dataset)
+        from ..mnist.data import image
+
+        run = jaxcnn.mnist.load(self.run_folder)
         read: dict[Path, np.ndarray] = {}
         errors: dict[Path, str] = {}
         for path in self.images:
@@ -46,7 +50,7 @@ class Predict:
                 errors[path] = str(error)
         answers = {}
         if read:
-            p = trained.probabilities(run.logits(np.stack(list(read.values()))))
+            p = run.probabilities(np.stack(list(read.values())))
             answers = dict(zip(read, p, strict=True))
         for path in self.images:
             if path in errors:
@@ -54,7 +58,7 @@ class Predict:
                     print(json.dumps({"image": str(path), "error": errors[path]}))
                 print(f"jaxcnn: error: {errors[path]}", file=sys.stderr)
             else:
-                print(self._line(path, answers[path], names))
+                print(self._line(path, answers[path], run.class_names))
         return 2 if errors else 0
 
     def _line(self, path: Path, p, names: tuple[str, ...]) -> str:
@@ -62,5 +66,7 @@ class Predict:
         if self.json:
             of = {name: float(value) for name, value in zip(names, p, strict=True)}
             return json.dumps({"image": str(path), "label": label, "probabilities": of})
-        each = "  ".join(f"{name} {value:.4f}" for name, value in zip(names, p, strict=True))
-        return f"{path}: {label}   {each}"
+        first, second = p.argsort()[::-1][:2]
+        return (
+            f"{path}: {names[first]} ({p[first]:.1%}), then {names[second]} ({p[second]:.1%})"
+        ).replace("%", " %")

@@ -35,15 +35,13 @@ class Visualize:
     def run(self) -> int:
         """Draw; returns the exit status."""
         self._check()
-        import jax.numpy as jnp
-        import numpy as np
+        import jaxcnn.mnist
 
-        from ..mnist import model, plot, recipe
-        from ..mnist.data import image, sources
-        from ..mnist.run import programs, trained
+        from ..mnist import plot, recipe
+        from ..mnist.data import image
 
-        run = trained.load(self.run_folder)
-        names = sources.class_names(run.configuration.dataset)
+        run = jaxcnn.mnist.load(self.run_folder)
+        names = run.class_names
         # A picture of one's own needs no test set, which may not be at hand.
         dataset = None if self.image else run.load_data(self.data_dir)
         published = recipe.PUBLISHED_CURVE if run.configuration.recipe == "post" else None
@@ -52,7 +50,7 @@ class Visualize:
             "filters": plot.filters(run.params),
         }
         if dataset is not None:
-            p = trained.probabilities(run.logits(dataset.test_images))
+            p = run.probabilities(dataset.test_images)
             labels = dataset.test_labels.astype(int)
             figures["confusion_matrix"] = plot.confusion_matrix(
                 labels, p.argmax(-1), class_names=names
@@ -68,24 +66,14 @@ class Visualize:
         else:
             assert self.image is not None
             example = image.read(self.image)
-            predicted = int(run.logits(example[None]).argmax())
+            predicted = int(run.predict(example))
             label = predicted if self.label is None else self.label
             note = f"{self.image.name}, "
             note += "taken for" if self.label is None else "labelled"
             note += f" {names[label]}"
-        x = model.pixels(example[None], run.params["conv1"]["w"].dtype)
-        layers = programs.LAYERS[run.configuration.layers]
-        forward = model.activations(run.params, x, layers=layers)
-        ties = recipe.RECIPES[run.configuration.recipe].ties
-        backward = model.activation_gradients(
-            run.params, x, jnp.array([label]), layers=layers, ties=ties
-        )
-        for name, draw, places in (
-            ("activations", plot.activation_figure, forward),
-            ("gradients", plot.gradient_figure, backward),
-        ):
-            single = {place: np.asarray(value[0]) for place, value in places.items()}
-            figures[name] = draw(single, class_names=names, note=note)
+        places, gradients = run.activations(example), run.gradients(example, label)
+        figures["activations"] = plot.activation_figure(places, class_names=names, note=note)
+        figures["gradients"] = plot.gradient_figure(gradients, class_names=names, note=note)
 
         folder = self.out or run.folder.path / "pictures"
         try:

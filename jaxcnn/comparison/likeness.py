@@ -79,7 +79,8 @@ def _moved(s: Suspect, right: np.ndarray, lengths: Lengths) -> str:
 def _shifted(s: Suspect, right: np.ndarray) -> str:
     for axis, by in itertools.product(range(right.ndim), _SHIFTS):
         n = right.shape[axis]
-        if abs(by) * 2 > n or n < 2:
+        # Of too few cells that stay on the axis, a shift is a guess.
+        if abs(by) * 3 > n:
             continue
         source = np.arange(max(0, -by), n - max(0, by))
         a, b = s.gradient.take(source + by, axis), right.take(source, axis)

@@ -77,7 +77,7 @@ class Pullback:
         """`call` takes lists of arrays; `float64` says in which precision it runs."""
         self.call, self.float64 = call, float64
         self._forward = Jitted(call)
-        self._vjp = Jitted(lambda leaves, fixed, cotangents: _vjp(call, leaves, fixed, cotangents))
+        self._vjp = Jitted(lambda leaves, fixed, cotangents: vjp(call, leaves, fixed, cotangents))
 
     def __call__(self, leaves: list, fixed: list, cotangents: list) -> tuple[list, list]:
         """(values, gradients) at `leaves` as lists of NumPy arrays."""
@@ -100,7 +100,7 @@ class Pullback:
         return [d for d in (self._forward.narrowest, self._vjp.narrowest) if d is not None]
 
 
-def _vjp(call: Callable, leaves: list, fixed: list, cotangents: list) -> tuple[list, list]:
+def vjp(call: Callable, leaves: list, fixed: list, cotangents: list) -> tuple[list, list]:
     values, pull = jax.vjp(lambda leaves: _values(call(leaves, fixed)), leaves)
     # A function's dtype may follow the precision that it runs in; its cotangent has to follow too.
     cast = [jnp.asarray(g, v.dtype) for g, v in zip(cotangents, values, strict=True)]

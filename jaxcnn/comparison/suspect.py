@@ -22,8 +22,16 @@ class Suspect:
     gradient: np.ndarray
     right: np.ndarray | None
     tolerance: float
+    # What counts as right there, whatever it is: `gradient` is `right` at these elements.
+    excused: np.ndarray
     # The same rule at other cotangents: {"other": ..., "doubled": ...}, where it could be run.
     probes: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+
+    def is_made_by(self, gradient: np.ndarray) -> bool:
+        """Whether a mistake that gives this gradient gives the one in doubt."""
+        if self.right is not None and gradient.shape == self.right.shape == self.excused.shape:
+            gradient = np.where(self.excused, self.right, gradient)
+        return self.is_close(self.gradient, gradient)
 
     def is_close(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether a is b: within the tolerance, and far closer than the gradient in doubt is."""
@@ -36,8 +44,11 @@ class Suspect:
         return apart <= 4 * self.tolerance and apart <= 0.1 * wrong
 
     def is_within(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Whether a is b within the tolerance alone."""
-        return a.shape == b.shape and bool(np.all(np.abs(a - b) <= 4 * self.tolerance))
+        """Whether a is b within the tolerance alone, where nothing is excused."""
+        if a.shape != b.shape:
+            return False
+        same = np.abs(a - b) <= 4 * self.tolerance
+        return bool(np.all(same | self.excused)) and not self.excused.all()
 
 
 def suspect_of(
@@ -54,8 +65,10 @@ def suspect_of(
         right = wide(gradients.automatic)
     elif numerical is not None and np.isfinite(numerical).all():
         right, tolerance = numerical, max(tolerance, 1e-6 * scale([numerical]))
-    if right is not None and excused is not None:
+    if excused is None:
+        excused = np.zeros(h.shape, bool)
+    if right is not None and right.shape == h.shape:
         h = np.where(excused, right, h)
     dtypes = str(leaf.own.gradient.dtype), str(leaf.primal.dtype)
     probes = {} if measured.failures else measured.finest.probes(leaf.number)
-    return Suspect(leaf.number, leaf.path, dtypes, h, right, tolerance, probes)
+    return Suspect(leaf.number, leaf.path, dtypes, h, right, tolerance, excused, probes)

@@ -1,7 +1,9 @@
-"""How to train: three recipes, each an Optax optimiser, a schedule and what goes with them.
+"""How to train: four recipes, each an Optax optimiser, a schedule and what goes with them.
 
 - post: the notebook of the post, to the letter, its pools' mask included.
-- fast: 99 % test accuracy in the least time.
+- fast: 99 % test accuracy on MNIST in the least time.
+- small: the most that a thousand examples give in the least time: fast, but in smaller batches,
+  more often, and never the same image twice.
 - best: the most that the network gives, with augmentation and an average of the weights.
 """
 
@@ -39,6 +41,7 @@ class Recipe:
         batch_size: examples a step.
         learning_rate: constant, or the peak of the schedule.
         optimizer: `(learning_rate, steps, batch_size) -> optax.GradientTransformation`.
+        falls: whether the learning rate falls towards the last step.
         shuffle_once: keep the first epoch's order in all epochs.
         evaluate_every: steps from one evaluation to the next; None for every epoch.
         label_smoothing: the share of a label that is spread over the classes.
@@ -54,6 +57,7 @@ class Recipe:
     batch_size: int
     learning_rate: float
     optimizer: Callable[[float, int, int], optax.GradientTransformation]
+    falls: bool = True
     shuffle_once: bool = False
     evaluate_every: int | None = None
     label_smoothing: float = 0.0
@@ -111,6 +115,7 @@ RECIPES = {
         batch_size=128,
         learning_rate=1e-3,
         optimizer=_post,
+        falls=False,
         shuffle_once=True,
         evaluate_every=50,
         # Behind a digit every convolution is constant, so whole windows tie above zero.
@@ -125,6 +130,16 @@ RECIPES = {
         learning_rate=4e-3,
         optimizer=_fast,
     ),
+    "small": Recipe(
+        name="small",
+        scheme="he",
+        epochs=30,
+        steps=None,
+        batch_size=32,
+        learning_rate=4e-3,
+        optimizer=_fast,
+        augment=affine(degrees=10, scale=0.1, shear=0.1, pixels=2),
+    ),
     "best": Recipe(
         name="best",
         scheme="he",
@@ -137,3 +152,20 @@ RECIPES = {
         augment=affine(degrees=10, scale=0.1, shear=0.1, pixels=2),
     ),
 }
+
+# Updates that `fast` needs to come to something.
+_FEWEST_STEPS = 1000
+
+
+def default(examples: int) -> Recipe:
+    """The recipe for a training set of so many examples, where none is named.
+
+    It is `fast`, unless its epochs would end within a thousand updates: then `small`.
+
+    Examples:
+        >>> default(50_000).name, default(1_200).name
+        ('fast', 'small')
+    """
+    fast = RECIPES["fast"]
+    enough = fast.epochs * (examples // fast.batch_size) >= _FEWEST_STEPS
+    return fast if enough else RECIPES["small"]

@@ -16,8 +16,8 @@ from tests import processes
 fcntl = pytest.importorskip("fcntl")
 
 # Three steps an epoch: enough to have a middle.
-FLAGS = ("--dataset", "digits", "--epochs", "2", "--batch-size", "400", "--devices", "1",
-         "--no-compilation-cache")  # fmt: skip
+FLAGS = ("--dataset", "digits", "--recipe", "fast", "--epochs", "2", "--batch-size", "400",
+         "--checkpoint-every", "3", "--devices", "1", "--no-compilation-cache")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +104,17 @@ def test_last_line_is_the_test_accuracy_and_a_finished_run_resumes_to_it(folder,
     }
 
 
+def test_a_time_that_was_cold_stays_cold(folder):
+    note = folder / "checkpoints" / "6" / "note" / "metadata"
+    record = json.loads(note.read_text())
+    assert record["position"]["compilation_cache"] == "off"
+    record["position"]["compilation_cache"] = "cold"
+    note.write_text(json.dumps(record))
+    assert train("--out", folder, "--resume") == 0
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["time"]["compilation_cache"] == "cold"
+
+
 def test_resuming_from_the_middle_ends_as_the_whole_run(finished, folder):
     shutil.rmtree(folder / "checkpoints" / "6")
     # What a kill leaves: metrics past the checkpoint, the last line cut short.
@@ -141,8 +152,8 @@ def test_a_folder_that_holds_a_run_is_left_alone(folder, capsys):
         (("--seed", 3), ("--seed 3", "seed is 0")),
         (("--recipe", "best"), ("--recipe best", "recipe is fast")),
         (("--model", "wide"), ("--model wide", "model is post")),
-        (("--learning-rate", 0.5), ("--learning-rate 0.5", "learning rate is")),
-        (("--steps", 5), ("--steps 5", "steps is 6")),
+        (("--steps", 5), ("--steps 5", "to make 6")),
+        (("--epochs", 1), ("--epochs 1", "to make 2")),
     ],
 )
 def test_flags_that_do_not_match_the_run_are_refused(flags, named, folder, capsys):
@@ -191,20 +202,69 @@ def _make_foreign(step: Path) -> None:
     path.write_text(json.dumps(note))
 
 
-@pytest.mark.parametrize("damage", [_flip, _truncate, _lose_note, _garble_note, _make_foreign])
-def test_a_damaged_or_foreign_checkpoint_is_named_and_kept(damage, folder, capsys):
+@pytest.mark.parametrize("damage", [_flip, _truncate, _lose_note, _garble_note])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(damage, finished, folder, capfd):
     step = folder / "checkpoints" / "6"
     damage(step)
+    before = contents(step)
+    capfd.readouterr()
+    assert train("--out", folder, "--resume") == 0
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "checkpoint" in line]
+    assert str(step) in line
+    assert line.endswith("Taking that of step 3.")
+    # What went wrong is told without what it is called in C++.
+    assert not re.search("zarr|ocdbt|tensorstore|::|_FOUND", line.partition(": ")[2])
+    assert contents(folder / "damaged" / "6") == before
+    assert processes.final_digest(folder) == processes.final_digest(finished)
+    assert processes.metrics_without_times(folder) == processes.metrics_without_times(finished)
+
+
+def test_where_all_checkpoints_are_damaged_nothing_is_changed(folder, capsys):
+    for step in (3, 6):
+        _flip(folder / "checkpoints" / str(step))
+    before = contents(folder)
+    assert "damaged" in refused(capsys, "--out", folder, "--resume")
+    assert contents(folder) == before
+
+
+def test_a_foreign_checkpoint_is_named_and_kept(folder, capsys):
+    _make_foreign(folder / "checkpoints" / "6")
     before = contents(folder)
     message = refused(capsys, "--out", folder, "--resume")
-    assert "checkpoint" in message
-    assert "6" in message
+    assert "its model is wide, not post" in message
     assert contents(folder) == before
-    # What the message advises works: without it the run goes on from the one before.
-    if damage is _flip:
-        assert "step 3" in message
-        shutil.rmtree(step)
-        assert train("--out", folder, "--resume") == 0
+
+
+def extended(tmp_path, recipe: str, short: int, long: int) -> tuple[Path, Path]:
+    """A run of `short` steps that is extended to `long`, and one of `long` from the start."""
+    flags = ("train", "--dataset", "digits", "--recipe", recipe, "--batch-size", "400",
+             "--devices", "1", "--no-compilation-cache")  # fmt: skip
+    one, other = tmp_path / "extended", tmp_path / "whole"
+    assert main([*flags, "--steps", str(short), "--out", str(one)]) == 0
+    assert main([*flags, "--steps", str(long), "--out", str(one), "--resume"]) == 0
+    assert main([*flags, "--steps", str(long), "--out", str(other)]) == 0
+    return one, other
+
+
+def test_an_extended_run_with_a_constant_rate_is_the_longer_run_to_the_bit(tmp_path, capsys):
+    one, other = extended(tmp_path, "post", 3, 5)
+    assert "going on to 5 steps instead of 3" in capsys.readouterr().err
+    assert processes.final_digest(one) == processes.final_digest(other)
+    records = [json.loads((f / "config.json").read_text()) for f in (one, other)]
+    assert records[0]["configuration"] == records[1]["configuration"]
+
+
+def test_an_extended_run_with_a_falling_rate_says_what_it_does(folder, capsys):
+    words = ["train", "--out", str(folder), "--resume", "--epochs", "3", "--devices", "1"]
+    assert main([*words, "--learning-rate", "0.001", "--no-compilation-cache"]) == 0
+    out, err = capsys.readouterr()
+    assert "going on to 9 steps instead of 6" in err
+    assert "schedule" in err
+    assert "the learning rate is 0.001 from here on" in err
+    assert out.splitlines()[-1].startswith("test accuracy")
+    assert processes.final_digest(folder)[0] == 9
+    record = json.loads((folder / "config.json").read_text())
+    assert (record["configuration"]["steps"], record["configuration"]["learning_rate"]) == (9, 1e-3)
 
 
 def test_config_json_that_is_damaged_is_named(folder, capsys):

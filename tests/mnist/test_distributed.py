@@ -12,7 +12,7 @@ import pytest
 from tests import processes
 from tests.mnist import distributed_worker as worker
 
-FLAGS = ("train", "--dataset", "digits", "--batch-size", "64", "--epochs", "3",
+FLAGS = ("train", "--dataset", "digits", "--recipe", "fast", "--batch-size", "64", "--epochs", "3",
          "--checkpoint-every", "18", "--keep", "9")  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from tests import processes
 
 # A checkpoint every 5 steps and an evaluation every 9, so that kills fall on all their orders.
-FLAGS = ("--dataset", "digits", "--epochs", "12", "--checkpoint-every", "5")
+FLAGS = ("--dataset", "digits", "--recipe", "fast", "--epochs", "12", "--checkpoint-every", "5")
 
 
 def unharmed(folder: Path) -> tuple[float, float]:

@@ -20,12 +20,15 @@ FORMATS = ("PNG", "JPEG")
 MAX_PIXELS = 100_000_000
 # Larger pictures are averaged down to about this many pixels a side before anything is looked at.
 _WORKING_SIZE = 256
-# Of the range from black to white: less than this between ink and paper is no digit.
-_LEAST_CONTRAST = 0.08
+# Of the range from black to white: less than this between ink and paper is no digit, and less than
+# that nothing at all.
+_LEAST_CONTRAST, _BLANK = 0.08, 0.02
 # Of the strongest ink: less than this is paper, noise or the ringing of JPEG around a stroke.
 _LEAST_INK = 0.15
 # In pixels of the 20x20 box: strokes much thinner are thickened to this.
 _STROKE = 2.0
+# Of the tallest part: a part beside it that is as high as this is another digit.
+_DIGITS_HEIGHT = 0.6
 # Of the largest connected stroke: anything smaller is a speck.
 _LEAST_STROKE = 0.04
 
@@ -69,10 +72,18 @@ def place(luminance: np.ndarray, name: object = "the picture") -> np.ndarray:
     noise = 4 * float(np.median(np.abs(ink[paper]))) / 0.67
     only_noise = noise > 0.7 * contrast and paper.mean() > 0.9
     if contrast < _LEAST_CONTRAST or only_noise:
+        blank = contrast < _BLANK or only_noise
+        why = "it is blank" if blank else f"it has too little contrast ({contrast:.1%} of the range"
+        why += "" if blank else f" from black to white, {_LEAST_CONTRAST:.0%} is the least)"
         raise CommandError(
-            f"{name} shows no digit: it is blank. Give a picture of one digit on a plain ground."
+            f"{name} shows no digit: {why}. Give a picture of one digit on a plain ground."
         )
-    digit = _crop(_without_specks(ink / contrast, min(max(_LEAST_INK, noise / contrast), 0.5)))
+    clean = _without_specks(ink / contrast, min(max(_LEAST_INK, noise / contrast), 0.5))
+    if (count := _side_by_side(clean)) > 1:
+        raise CommandError(
+            f"{name} shows {count} digits side by side: give a picture of one, cut out."
+        )
+    digit = _crop(clean)
     thin = max(digit.shape) / BOX * _STROKE - _stroke_width(digit)
     if thin >= 1:
         # A fine pen in a large picture: MNIST's strokes are a tenth of the digit wide.
@@ -191,3 +202,19 @@ def _without_specks(ink: np.ndarray, least: float) -> np.ndarray:
     ndimage.label(ink, structure=np.ones((3, 3)), output=parts)
     masses = np.bincount(parts.ravel(), weights=ink.ravel())
     return np.where(masses[parts] < _LEAST_STROKE * masses.max(), 0, ink)
+
+
+def _side_by_side(ink: np.ndarray) -> int:
+    """How many parts of a digit's size stand beside each other, none above the columns of another.
+
+    The parts of one digit, a 5 and its bar say, share columns, or one is far smaller.
+    """
+    parts, count = np.asarray(ndimage.label(ink, structure=np.ones((3, 3)))[0]), 0
+    boxes = [box for box in ndimage.find_objects(parts) if box is not None]
+    tallest = max((rows.stop - rows.start for rows, _ in boxes), default=0)
+    end = -1
+    for rows, columns in sorted(boxes, key=lambda box: box[1].start):
+        if rows.stop - rows.start >= _DIGITS_HEIGHT * tallest and columns.start > end:
+            count += 1
+        end = max(end, columns.stop)
+    return count

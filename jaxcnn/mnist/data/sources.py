@@ -201,6 +201,33 @@ def load(name: str | None = None, data_dir: str | os.PathLike[str] | None = None
     )
 
 
+def load_again(
+    name: str | None,
+    place: str | os.PathLike[str] | None,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Load a data set from where it was before; where that is gone, or `data_dir` is given, as new.
+
+    Args:
+        name: as for `load`.
+        place: what `place_of` said then.
+        data_dir: as for `load`.
+    """
+    if place is not None and data_dir is None:
+        try:
+            return load(name, place)
+        except CommandError:
+            pass
+    return load(name, data_dir)
+
+
+def place_of(name: str, data_dir: str | os.PathLike[str] | None) -> str | None:
+    """The folder in which `load` finds the data set, absolute; None where it is in the cache."""
+    if name not in SOURCES or _locate(SOURCES[name], data_dir) is None:
+        return None
+    return str(Path(data_dir or os.environ[DATA_DIR_VARIABLE]).expanduser().absolute())
+
+
 def _load_digits() -> Dataset:
     from .digits import TRAIN, VALIDATION, load_digits
 

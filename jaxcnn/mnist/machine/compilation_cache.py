@@ -21,10 +21,12 @@ def default_folder() -> Path:
 class CompilationCache:
     """Turns the cache on, and counts what it answered."""
 
-    def __init__(self, *, on: bool = True):
-        """Use the cache from here on, or no cache at all."""
+    def __init__(self, *, on: bool | None = True):
+        """Use the cache from here on, or no cache at all; None leaves JAX's settings alone."""
         self._on = on
         self._hits = self._misses = 0
+        if on is None:
+            return
         if not on:
             jax.config.update("jax_enable_compilation_cache", False)
             return

@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: written whole or not at all, the newest few kept.
+"""Checkpoints by Orbax: written whole or not at all, the newest few kept, and the best of them.
 
 Beside the state a checkpoint holds its place in the run as JSON: the configuration, the epoch and
 the position in its order, sums that the next line of metrics needs, and a SHA-256 over every
@@ -8,6 +8,7 @@ number of the state, since neither Orbax nor the file system notices a flipped b
 import contextlib
 import gc
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -34,14 +35,15 @@ class Checkpoints:
 
         Args:
             path: the folder.
-            keep: how many of the newest to keep.
+            keep: how many of the newest to keep, beside the best.
             read_only: never write, clean or delete.
         """
         self.path = Path(path).absolute()
+        self._keep = keep
         # Orbax tells of every save on the root logger's warning level and below.
         logging.getLogger("absl").setLevel(logging.ERROR)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep,
+            max_to_keep=None,  # the best has to be kept however old it is: `save` deletes
             # A state of a few megabytes is written in some 50 ms: nothing to hide by a thread,
             # and an error comes to light at the save that it belongs to.
             enable_async_checkpointing=False,
@@ -58,8 +60,24 @@ class Checkpoints:
         """The step of the newest checkpoint, or None."""
         return self._manager.latest_step()
 
-    def save(self, state: Any, configuration: Configuration, position: dict[str, Any]) -> None:
-        """Write the state after `state.step` updates.
+    def steps(self) -> list[int]:
+        """The steps of all checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self,
+        state: Any,
+        configuration: Configuration,
+        position: dict[str, Any],
+        best: int | None = None,
+    ) -> None:
+        """Write the state after `state.step` updates, and forget old ones.
+
+        Args:
+            state: of `step.State`.
+            configuration: of the run.
+            position: the place in the run, as JSON.
+            best: the step of a checkpoint to keep however old it is.
 
         Raises:
             CommandError: it could not be written; earlier checkpoints are untouched.
@@ -77,6 +95,9 @@ class Checkpoints:
             self._probe(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
             with _only_the_first_error():
                 self._manager.save(step, args=arguments, force=True)
+            for old in self.steps()[: -self._keep]:
+                if old != best:
+                    self._manager.delete(old)
         except (OSError, ValueError) as error:
             kept = self.latest()
             begin = "which begins it anew" if kept is None else f"from step {kept}"
@@ -92,6 +113,49 @@ class Checkpoints:
         self.path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self.path) as file:
             os.posix_fallocate(file.fileno(), 0, size + 2**16)
+
+    def restore_newest(
+        self, like: Any, among: list[int] | None = None
+    ) -> tuple[int, Any, Configuration, dict[str, Any]]:
+        """The step of the newest whole checkpoint, and what `restore` returns for it.
+
+        A damaged one is told on the standard error stream, and the one before it is taken.
+
+        Args:
+            like: as for `restore`.
+            among: steps to choose from, the last first; all of them by default.
+
+        Raises:
+            CommandError: none is whole.
+        """
+        steps = self.steps() if among is None else among
+        for step in reversed(steps):
+            try:
+                return step, *self.restore(like, step)
+            except CommandError as error:
+                if step == steps[0]:
+                    raise
+                if jax.process_index() == 0:
+                    earlier = max(s for s in steps if s < step)
+                    print(f"{error} Taking that of step {earlier}.", file=sys.stderr, flush=True)
+        raise CommandError(f"{self.path} holds no checkpoint.")
+
+    def set_aside(self, after: int) -> None:
+        """Move the checkpoints after a step out of the way of new ones, to `damaged/` beside."""
+        later = [step for step in self.steps() if step > after]
+        if not later:
+            return
+        if jax.process_index() == 0:
+            for step in later:
+                folder = self.path.parent / "damaged"
+                folder.mkdir(exist_ok=True)
+                target = next(
+                    path
+                    for n in itertools.count(1)
+                    if not (path := folder / (f"{step}" if n == 1 else f"{step}-{n}")).exists()
+                )
+                os.replace(self.path / str(step), target)
+        self._manager.reload()
 
     def restore(self, like: Any, step: int) -> tuple[Any, Configuration, dict[str, Any]]:
         """The state after `step` updates, its configuration and its position.
@@ -114,12 +178,10 @@ class Checkpoints:
         except Exception as error:  # Orbax, tensorstore and zarr each raise their own.
             raise CommandError(
                 f"the checkpoint {folder} is damaged or foreign: {_reason(error)}."
-                f"{self._remedy(step)}"
             ) from None
         if digest(state) != note["digest"]:
             raise CommandError(
                 f"the checkpoint {folder} is damaged: its numbers are not those that were saved."
-                f"{self._remedy(step)}"
             )
         return state, Configuration.from_json(note["configuration"], folder), note["position"]
 
@@ -137,15 +199,8 @@ class Checkpoints:
         except Exception as error:
             raise CommandError(
                 f"the checkpoint {folder} is damaged or foreign: {_reason(error)}."
-                f"{self._remedy(step)}"
             ) from None
         return note
-
-    def _remedy(self, step: int) -> str:
-        earlier = [s for s in self._manager.all_steps() if s < step]
-        if earlier:
-            return f" Remove that folder to go on from step {max(earlier)}."
-        return " Start a new run in another folder."
 
     def close(self) -> None:
         """Finish what is being written."""
@@ -191,8 +246,15 @@ def _as_dict(state: Any) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of an error's message, without a full stop."""
+    """Why a checkpoint could not be read or written, in words of the user's world."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200].rstrip(". ")
+    text = str(error)
+    # What tensorstore says names its classes, and its drivers' keys.
+    if isinstance(error, FileNotFoundError | KeyError) or "NOT_FOUND" in text:
+        return "a part of it is missing"
+    if isinstance(error, json.JSONDecodeError):
+        return "its note is no JSON"
+    if "shape" in text.lower():
+        return "its arrays have other shapes than this network's"
+    return "its files cannot be decoded"

@@ -55,6 +55,7 @@ class Run:
         save_every: int | None = None,
         keep: int = 3,
         clock_start: float | None = None,
+        quiet: bool = False,
     ):
         """Gather what a run needs; `clock_start` is when, by time.time(), its clock began."""
         self.configuration = configuration
@@ -64,6 +65,9 @@ class Run:
         self.schedule = new_schedule(configuration, dataset, save_every)
         self.checkpoints = Checkpoints(folder.checkpoints_path, keep=keep)
         self.first = distributed.is_first()
+        self._quiet = quiet or not self.first
+        # The checkpoint whose network was right most often on the validation set, and how often.
+        self._best: tuple[int, float] | None = None
         self._clock_start = time.time() if clock_start is None else clock_start
         # Since the last evaluation: losses and accuracies of the steps, in their order.
         self._seen: dict[str, list[float]] = {"loss": [], "accuracy": []}
@@ -88,9 +92,7 @@ class Run:
         self._cache_state = cache_state()
         state, step = self._start()
         last = None
-        progress = Progress(
-            self.schedule.steps, step, self.schedule.batch_size, quiet=not self.first
-        )
+        progress = Progress(self.schedule.steps, step, self.schedule.batch_size, quiet=self._quiet)
         interruption = Interruption()
 
         def stopped() -> bool:
@@ -112,7 +114,7 @@ class Run:
                 if self.schedule.evaluates(step):
                     last = self._evaluate(state, step, progress)
                 if self.schedule.saves(step):
-                    self._save(state, step)
+                    self._save(state, step, last)
         if stopped():
             if step and self.checkpoints.latest() != step:
                 self._save(state, step)
@@ -120,18 +122,19 @@ class Run:
         return self._finish(state, step, last)
 
     def _start(self) -> tuple[State, int]:
-        step = self.checkpoints.latest()
-        if step is None:
+        if self.checkpoints.latest() is None:
             if self.first:
                 self.folder.cut_metrics(-1)
             return self.programs.init(), 0
-        state, configuration, position = self.checkpoints.restore(self.programs.like, step)
-        if configuration != self.configuration:
+        found = self.checkpoints.restore_newest(self.programs.like)
+        step, state, configuration, position = found
+        if reason := difference(configuration, self.configuration):
             raise CommandError(
                 f"the checkpoint of step {step} in {self.checkpoints.path} belongs to another"
-                f" run: {difference(configuration, self.configuration)}."
-                " Start a new run in another folder."
+                f" run: {reason}. Start a new run in another folder."
             )
+        self.checkpoints.set_aside(after=step)
+        self._best = tuple(position["best"]) if position.get("best") else None
         if self.first:
             for line in self.folder.cut_metrics(step):
                 self._note_target(line)
@@ -191,10 +194,14 @@ class Run:
     def _time(self) -> dict[str, Any]:
         return {"seconds": round(self.seconds(), 3), "compilation_cache": self._cache_state}
 
-    def _save(self, state: State, step: int) -> None:
+    def _save(self, state: State, step: int, last: dict[str, Any] | None = None) -> None:
         for leaf in jax.tree.leaves(state.params):
             if not np.isfinite(np.asarray(leaf)).all():
                 self._diverged(step, "a parameter became infinite or NaN")
+        if last is not None and last["step"] == step:
+            accuracy = last["validation_accuracy"]
+            if self._best is None or accuracy > self._best[1]:
+                self._best = step, accuracy
         position = {
             "step": step,
             "epoch": step // self.schedule.steps_per_epoch,
@@ -202,8 +209,10 @@ class Run:
             "seen": self._seen,
             "seconds": self.seconds(),
             "compilation_cache": self._cache_state,
+            "best": self._best,
         }
-        self.checkpoints.save(state, self.configuration, position)
+        best = None if self._best is None else self._best[0]
+        self.checkpoints.save(state, self.configuration, position, best)
 
     def _finish(self, state: State, step: int, last: dict[str, Any] | None) -> Outcome:
         test = (

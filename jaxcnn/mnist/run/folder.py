@@ -102,9 +102,16 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
-    def write_config(self, configuration: Configuration, digests: Mapping[str, str]) -> None:
-        """Write config.json, whole or not at all."""
+    def write_config(
+        self,
+        configuration: Configuration,
+        digests: Mapping[str, str],
+        data_dir: str | None = None,
+    ) -> None:
+        """Write config.json, whole or not at all; `data_dir` is where the data was, if known."""
         record = {"configuration": configuration.to_json(), **_provenance(), "data": dict(digests)}
+        if data_dir is not None:
+            record["data_dir"] = data_dir
         self.write_text(self.config_path.name, json.dumps(record, indent=2) + "\n")
 
     def has_config(self) -> bool:

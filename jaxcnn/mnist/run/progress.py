@@ -28,7 +28,8 @@ class Progress:
     def advance(self, steps: int, *, loss: float, accuracy: float) -> None:
         """Move the bar by the steps of a chunk."""
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.4f}", refresh=False)
+            shown = {"loss": f"{loss:.4f}", "accuracy": f"{accuracy:.4f}"}
+            self._bar.set_postfix(shown, refresh=False)
             self._bar.update(steps * self._batch_size)
 
     def say(self, line: str) -> None:

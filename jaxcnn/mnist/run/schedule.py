@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# A checkpoint takes as long as 20 steps or so.
+_STEPS_WORTH_SAVING = 200
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -19,7 +22,8 @@ class Schedule:
         shuffle_once: keep the first epoch's order in all epochs.
         evaluate_every: evaluate after updates 1, 1 + n, 1 + 2n..., as the post does; None for
             after every epoch. The last update is always followed by an evaluation.
-        save_every: steps from one checkpoint to the next; None for every epoch.
+        save_every: steps from one checkpoint to the next; None for every epoch, or every few
+            where epochs are short.
     """
 
     examples: int
@@ -52,7 +56,9 @@ class Schedule:
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint follows the update that makes `step`."""
-        every = self.save_every or self.steps_per_epoch
+        every = self.save_every or -(-_STEPS_WORTH_SAVING // self.steps_per_epoch) * (
+            self.steps_per_epoch
+        )
         return step > 0 and (step % every == 0 or step == self.steps)
 
     def next_pause(self, step: int) -> int:

@@ -1,0 +1,100 @@
+"""How a max-pool is put to XLA: what a TPU's compiler fuses, and what the others get.
+
+`window_maximum` is the forward pass, `routed` the backward one. A TPU's time is its traffic with
+memory, which MEASURED.md lists as its compiler counts it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._cotangent import explicit_sharding
+from .._taps import Taps, gather, pad, reduced_maximum, scatter
+
+# A chain over more taps takes long to compile.
+_CHAIN = 32
+
+
+def window_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
+    """The maximum over every window; on CPU reduce-window is fast in this direction."""
+    if set(taps.window.rhs_dilation) != {1}:
+        # Second order differentiates this, and lax cannot where the window is dilated.
+        return chained_maximum(x, taps, least)
+    if len(taps) > _CHAIN or explicit_sharding(x) is not None:
+        return reduced_maximum(x, taps, least)
+    return lax.platform_dependent(
+        x,
+        tpu=lambda x: chained_maximum(x, taps, least),
+        default=lambda x: reduced_maximum(x, taps, least),
+    )
+
+
+def chained_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
+    """The maximum tap by tap, as the winners are found: on a TPU one pass makes both."""
+    tapped = gather(x, taps, least)
+    y = next(tapped)
+    for tap in tapped:
+        y = jnp.where((tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y)), tap, y)
+    return y
+
+
+def routed(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
+    """dx, `[N.., S.., C]`: every g at the place of its window's winner, and added where they meet.
+
+    Args:
+        winner: the number of the tap that won, `[N.., S'.., C]`.
+        g: the cotangent of the maxima, of the same shape.
+        taps: the window.
+    """
+    if explicit_sharding(g) is not None:
+        return by_taps(winner, g, taps)
+    return lax.platform_dependent(
+        winner,
+        g,
+        tpu=lambda winner, g: by_blocks(winner, g, taps),
+        default=lambda winner, g: by_taps(winner, g, taps),
+    )
+
+
+def by_taps(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
+    """The masked g of every tap, scattered."""
+    return scatter([jnp.where(winner == number, g, 0) for number in range(len(taps))], taps)
+
+
+def by_blocks(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
+    """Block by block of the input, as many places as a stride: which of the windows near it won it.
+
+    Where windows do not overlap, each block has one window, and dx is a single pass that reads
+    winner and g once. Else there is one term per distance of window and block.
+    """
+    strides, first = taps.window.strides, g.ndim - 1 - len(taps.k)
+    rows = [-(-n // s) for n, s in zip(taps.n, strides, strict=True)]
+    blocks = [size for pair in zip(rows, strides, strict=True) for size in pair]
+    beside = [first + 1 + 2 * axis for axis in range(len(rows))]
+    dx = jnp.zeros((*g.shape[:first], *blocks, g.shape[-1]), g.dtype)
+    for distance, numbers in _numbers(taps).items():
+        near = [(q, r - m - q) for q, r, m in zip(distance, rows, taps.m, strict=True)]
+        expected = np.expand_dims(numbers, [2 * axis for axis in range(len(rows))])[..., None]
+        expected = expected.reshape((1,) * first + expected.shape).astype(winner.dtype)
+        won = jnp.expand_dims(pad(winner, near, -1), beside) == expected
+        dx = dx + jnp.where(won, jnp.expand_dims(pad(g, near, 0), beside), 0)
+    # Else XLA moves the reshape above the sum, and writes every operand of it to memory.
+    dx = lax.optimization_barrier(dx)
+    dx = dx.reshape(*g.shape[:first], *(r * s for r, s in zip(rows, strides, strict=True)), -1)
+    return pad(dx, [(0, n - r * s) for n, r, s in zip(taps.n, rows, strides, strict=True)], 0)
+
+
+def _numbers(taps: Taps) -> dict[tuple[int, ...], np.ndarray]:
+    """By distance, in blocks, of a window's first place and a block: the tap at each of its places.
+
+    -2 where there is none; no winner has that number.
+    """
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    window = taps.window
+    for number, place in enumerate(taps.places()):
+        offsets = zip(place, window.rhs_dilation, window.strides, window.padding, strict=True)
+        steps = [divmod(a * d - low, s) for a, d, s, (low, _) in offsets]
+        distance, at = (tuple(parts) for parts in zip(*steps, strict=True))
+        found.setdefault(distance, np.full(window.strides, -2))[at] = number
+    return found
