@@ -62,16 +62,16 @@ class Play:
             from ..play import shipped
 
             return Inside(shipped.load(), name="the network that comes with jaxcnn")
-        from ..mnist.data import sources
+        from .. import mnist
         from ..mnist.recipe import RECIPES
-        from ..mnist.run import programs, trained
+        from ..mnist.run import programs
 
-        run = trained.load(self.run_folder)
+        run = mnist.load(self.run_folder)
         c = run.configuration
         return Inside(
             run.params,
             name=f"{c.model} of {self.run_folder.name or self.run_folder}, step {run.step}",
-            class_names=tuple(sources.class_names(c.dataset)),
+            class_names=run.class_names,
             layers=programs.LAYERS[c.layers],
             ties=RECIPES[c.recipe].ties,
         )

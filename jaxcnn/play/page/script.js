@@ -260,8 +260,15 @@ function indexOf(name, { i, j, k }) {
   return shape.length === 1 ? k : (i * shape[1] + j) * shape[2] + k;
 }
 
-// The values of the pooling window whose largest is the place `index` of a pool, row by row.
+// The values of the pooling window whose largest is the place `index` of a pool, row by row. Found once
+// for an answer: the marks of both strips ask for every window.
+const windowsOf = new WeakMap();
 function pooled(name, index) {
+  if (!windowsOf.has(state.parts)) windowsOf.set(state.parts, { pool1: [], pool2: [] });
+  const found = windowsOf.get(state.parts)[name];
+  return (found[index] ??= pooledAnew(name, index));
+}
+function pooledAnew(name, index) {
   const before = previous(name), { i, j, k } = where(name, index);
   const inside = [0, 1, 2, 3].map((n) => indexOf(before, { i: 2 * i + (n >> 1), j: 2 * j + (n & 1), k }));
   const values = inside.map((n) => state.parts[`x.${before}`][n]);
