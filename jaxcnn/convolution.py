@@ -94,7 +94,7 @@ def conv(
             convolution.
         precision: as in `jax.lax.conv_general_dilated`.
         activation: None, or "relu": y is max(y, 0), in the same pass; backward, g counts where
-            y > 0.
+            y > 0. A NaN stays NaN, but for oneDNN (see the README), which makes it 0.
 
     Returns:
         `[N.., S'.., Cout]`, in the common dtype of x, w and b.
@@ -169,7 +169,7 @@ def conv_transpose(
         transpose_kernel: flip w along its spatial axes and exchange its channel axes.
         precision: as in `jax.lax.conv_general_dilated`.
         activation: None, or "relu": y is max(y, 0), in the same pass; backward, g counts where
-            y > 0.
+            y > 0. A NaN stays NaN, but for oneDNN (see the README), which makes it 0.
 
     PyTorch's `conv_transpose(stride=s, padding=p, output_padding=q, groups=g, dilation=d)` is
     `conv_transpose(..., strides=s, kernel_dilation=d, feature_group_count=g,
