@@ -1,0 +1,90 @@
+"""Which form is chosen for which problem and target, and how one is forced."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxcnn
+from jaxcnn._window import Window, pairs
+from jaxcnn.lowering import Correlation, choice, onednn, using
+from jaxcnn.lowering.correlation import Problem, Target
+
+CPU = Target("cpu")
+
+
+def problems(x, k, o, *, strides=1, dilation=1, groups=1, target=CPU, dtype=jnp.float32):
+    """The sums of y, dx and dw of a SAME convolution."""
+    axes, n = len(k), x[1:-1]
+    s, d = (strides,) * axes, (dilation,) * axes
+    c = Correlation(Window(s, pairs("SAME", n, k, s, d), (1,) * axes, d), groups=groups)
+    w, w_flipped = (*k, x[-1] // groups, o), (*k, o // groups, x[-1])
+    g = (x[0], *c.window.output_shape(n, k), o)
+    operands = (c, x, w), (c.of_dx(n, k), g, w_flipped), (c.of_dw(n, k), x, g)
+    return [Problem(*both, jnp.dtype(dtype), target) for both in operands]
+
+
+WIDE = ((128, 28, 28, 32), (3, 3), 32)
+CASES = [
+    (WIDE, {}, ["all_cores", "all_cores", "rows"], ["onednn", "onednn", "onednn"]),
+    (((128, 28, 28, 4), (5, 5), 4), {}, ["tiled", "tiled", "quarters"], None),
+    (((32, 28, 28, 64), (3, 3), 64), {"groups": 64}, ["shifted"] * 3,
+     ["onednn", "onednn", "shifted"]),
+    (((32, 28, 28, 64), (3, 3), 64), {"groups": 4}, ["split", "split", "rows"], ["onednn"] * 3),
+    (((32, 28, 28, 64), (3, 3), 64), {"strides": 2}, ["plain", "phased", "rows"],
+     ["onednn", "phased", "onednn"]),
+    (((8, 16, 16, 16, 16), (3, 3, 3), 16), {}, ["plain", "plain", "rows"],
+     ["onednn", "onednn", "planes"]),
+    (((16, 512, 64), (4,), 64), {"groups": 64}, ["shifted"] * 3, None),
+    (WIDE, {"dtype": jnp.float64}, ["plain"] * 3, None),
+    (WIDE, {"target": Target("cpu", one_device=False)}, ["all_cores", "all_cores", "plain"], None),
+    (WIDE, {"target": Target("cpu", export=True)}, ["plain"] * 3, None),
+    (WIDE, {"target": Target(None)}, ["plain"] * 3, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layer", "options", "without", "engine"), CASES)
+def test_the_first_form_that_fits(layer, options, without, engine, monkeypatch):
+    for available, expected in ((False, without), (True, engine or without)):
+        monkeypatch.setattr(onednn, "available", lambda dtype, there=available: there)
+        monkeypatch.setattr(onednn, "wanted", lambda: True)
+        assert [choice.choose(p).name for p in problems(*layer, **options)] == expected
+
+
+def test_every_table_ends_with_what_fits_everything():
+    for table in (choice.FORMS_OF_Y, choice.FORMS_OF_DW):
+        assert table[-1].name == "plain"
+        assert all(table[-1].fits(p) for p in problems(*WIDE))
+
+
+def test_a_form_of_dw_alone_leaves_y_free():
+    x, w = jnp.ones((2, 6, 6, 2), jnp.float32), jnp.ones((3, 3, 2, 3), jnp.float32)
+
+    def forms(form):
+        with using(form):
+            jaxpr = jax.make_jaxpr(jax.grad(lambda w: jaxcnn.conv(x, w).sum()))(w)
+        found = [e.params["c"] for e in jaxpr.eqns if e.primitive.name == "correlation"]
+        return {choice.choose(Problem(c, *_shapes(c), x.dtype, Target(None))).name for c in found}
+
+    def _shapes(c):
+        return (x.shape, (2, 6, 6, 3)) if c.over_batch else (x.shape, w.shape)
+
+    assert forms("exchanged") == {"plain", "exchanged"}
+    assert forms("tiled") == {"plain", "tiled"}
+
+
+def test_a_form_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="expected one of onednn"), using("fastest"):
+        pass
+
+
+def test_where_programs_are_kept_the_engine_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAXCNN_ONEDNN", raising=False)
+    assert onednn.wanted()
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    try:
+        assert not onednn.wanted()
+        for asked in ("0", "1"):
+            monkeypatch.setenv("JAXCNN_ONEDNN", asked)
+            assert onednn.wanted() == (asked == "1")
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
