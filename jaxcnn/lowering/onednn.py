@@ -12,7 +12,6 @@ import os
 import platform
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.metadata import version
 
 import jax
@@ -20,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._taps import pad
 from .._window import Window
 from . import plain
 from .correlation import Correlation, Problem
@@ -83,11 +81,8 @@ def _is_within(p: Problem) -> bool:
 
 def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) -> jax.Array:
     """The correlation, with its bias and its activation inside the call."""
-    window = c.window
-    if any(low < 0 or high < 0 for low, high in window.padding):
-        x = pad(x, [(min(low, 0), min(high, 0)) for low, high in window.padding], 0)
-        cut = tuple((max(low, 0), max(high, 0)) for low, high in window.padding)
-        c = c.with_(window=replace(window, padding=cut))
+    x, window = plain.cropped(x, c.window)
+    c = c.with_(window=window)
     if c.over_batch:
         return _over_batch_in_parts(x, w, c)
     return _convolution(x, w, c, b)

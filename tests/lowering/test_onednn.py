@@ -163,13 +163,20 @@ def test_what_would_end_the_process_is_refused(changes, dtype, target):
     assert not onednn.takes(Problem(c, *shapes, jnp.dtype(dtype), target))
 
 
-def test_turned_off_in_a_process():
+@here
+@pytest.mark.parametrize(("variables", "engine"), [({"JAXCNN_ONEDNN": "0"}, False), ({}, True)])
+def test_turned_off_in_a_process(variables, engine):
     code = (
-        "from jaxcnn.lowering import onednn; "
-        "raise SystemExit(onednn.available('float32') or onednn.available('bfloat16'))"
+        "import jax, jax.numpy as jnp, jaxcnn; "
+        "x, w = jnp.ones((2, 8, 8, 8)), jnp.ones((3, 3, 8, 8)); "
+        "print('__onednn' in jax.jit(jaxcnn.conv).lower(x, w).as_text())"
     )
-    off = environment() | {"JAXCNN_ONEDNN": "0"}
-    assert subprocess.run([sys.executable, "-c", code], env=off, check=False).returncode == 0
+    kept = {k: v for k, v in environment().items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=kept | variables, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert found.stdout.strip() == str(engine)
 
 
 @here
