@@ -277,9 +277,13 @@ class Layers:
     relu = staticmethod(F.relu)
 
     @staticmethod
-    def conv(x, w, b, *, strides: int = 1, padding: str | int = "SAME", feature_group_count=1):
+    def conv(
+        x, w, b, *, strides: int = 1, padding: str | int = "SAME", feature_group_count=1,
+        activation: str | None = None,
+    ):  # fmt: skip
         around = "same" if padding == "SAME" else padding
-        return F.conv2d(x, w, b, strides, around, groups=feature_group_count)
+        y = F.conv2d(x, w, b, strides, around, groups=feature_group_count)
+        return y if activation is None else F.relu(y)
 
     @staticmethod
     def max_pool(x, window_shape, strides, *, ties: str = "first"):
@@ -291,8 +295,9 @@ class Layers:
         return F.avg_pool2d(x, window_shape, 1)
 
     @staticmethod
-    def dense(x, w, b):
-        return F.linear(x, w, b)
+    def dense(x, w, b, *, activation: str | None = None):
+        y = F.linear(x, w, b)
+        return y if activation is None else F.relu(y)
 
 
 def _leaves(params: Any, layout: str) -> dict[str, dict[str, torch.Tensor]]:

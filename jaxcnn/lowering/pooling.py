@@ -81,7 +81,9 @@ def by_blocks(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
         dx = dx + jnp.where(won, jnp.expand_dims(pad(g, near, 0), beside), 0)
     # Else XLA moves the reshape above the sum, and writes every operand of it to memory.
     dx = lax.optimization_barrier(dx)
-    dx = dx.reshape(*g.shape[:first], *(r * s for r, s in zip(rows, strides, strict=True)), -1)
+    dx = dx.reshape(
+        *g.shape[:first], *(r * s for r, s in zip(rows, strides, strict=True)), g.shape[-1]
+    )
     return pad(dx, [(0, n - r * s) for n, r, s in zip(taps.n, rows, strides, strict=True)], 0)
 
 

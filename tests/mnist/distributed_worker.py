@@ -3,6 +3,7 @@
 python -m tests.mnist.distributed_worker OUT.npz HOST:PORT PROCESS_ID
 """
 
+from tests import strict as strict  # isort: skip
 import sys
 from typing import Any
 

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 
+from tests import strict as strict  # before JAX starts
+
 import jax  # isort: skip
 
 import jaxcnn
