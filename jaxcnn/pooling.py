@@ -23,10 +23,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from . import _checks
-from ._taps import Taps, gather, materialized, scatter, scatter_equal, window_sum
+from ._taps import Taps, better, gather, scatter, scatter_equal, window_sum
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
-from .lowering.pooling import routed, window_maximum
+from .lowering.pooling_primitives import materialized, routed, window_maximum
 
 Ties = Literal["first", "all", "split"]
 
@@ -39,9 +39,9 @@ def _winners(x: jax.Array, taps: Taps) -> jax.Array:
     y = next(tapped)
     winner = jnp.broadcast_to(first, y.shape)
     for number, tap in enumerate(tapped, start=1):
-        better = (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
-        y = jnp.where(better, tap, y)
-        winner = jnp.where(better, np.float32(number), winner)
+        wins = better(tap, y)
+        y = jnp.where(wins, tap, y)
+        winner = jnp.where(wins, np.float32(number), winner)
     return materialized(winner, taps).astype(np.int8 if len(taps) < 128 else np.int32)
 
 

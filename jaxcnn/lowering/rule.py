@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from jax.interpreters import mlir
-from jax.sharding import ManualAxisType
 
 from . import choice
 from .correlation import Correlation, Problem, Target
+from .local import lower_local
 from .primitive import correlation_p, forcing
 
 
@@ -28,10 +28,6 @@ def using(form: str) -> Iterator[None]:
         yield
 
 
-# What is inside is computed where its operands are: nothing there varies over devices.
-_LOCAL = {"manual_axis_type": ManualAxisType()}
-
-
 def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
     x, w, *_ = ctx.avals_in
     dtype = x.dtype
@@ -39,15 +35,11 @@ def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
         dtype = c.dtype  # a wider result is that of wider operands, to the last bit
     # Chosen here, while nothing is traced: the first choice of a process tries the engine out.
     form = choice.choose(Problem(c, x.shape, w.shape, dtype, _target(ctx, platform)))
-    local = ctx.replace(
-        avals_in=[v.update(**_LOCAL) for v in ctx.avals_in],
-        avals_out=[v.update(**_LOCAL) for v in ctx.avals_out],
-    )
 
     def run(x, w, *b):
         return choice.run(x.astype(dtype), w.astype(dtype), *b, c=c, form=form)
 
-    return mlir.lower_fun(run, multiple_results=False)(local, *operands)
+    return lower_local(ctx, run, *operands)
 
 
 def _target(ctx, platform: str | None) -> Target:
