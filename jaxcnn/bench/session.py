@@ -115,7 +115,7 @@ class Session:
             return
         automatic = layer_programs(case, reference)
         peer: dict[str, Any] = {}
-        if self.torch is not None:
+        if self.torch is not None and case.mapped is None:
             compiled = self.options.torch_compile == "all"
             peer = self.torch.layer_programs(case, compiled=compiled)
         for what in case.passes:
@@ -133,6 +133,15 @@ class Session:
 
     def _network(self, row: Whole) -> Iterator[Row]:
         network, dtype = row.network, row.dtype
+        if row.kind in ("vmap", "per_example"):
+            programs = (steps.mapped(row.kind, network, layers) for layers in (jaxcnn, reference))
+            yield rows.measure(
+                *(row.name, "gradient", *programs, {}),
+                tolerance=self.tolerance["step"],
+                repeats=self.options.repeats,
+                seconds=2 * self.options.seconds,
+            )
+            return
         one, loop = {
             "step": (steps.alone, steps.in_scan),
             "evaluation": (steps.evaluation, steps.evaluation_in_scan),

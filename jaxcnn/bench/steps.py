@@ -1,6 +1,7 @@
 """Whole networks as programs: the training step and the evaluation, alone and inside a loop.
 
-The loops are the trainer's: over a chunk of steps, and over batches.
+The loops are the trainer's: over a chunk of steps, and over batches. Beside them, gradients under
+`jax.vmap`.
 """
 
 from collections.abc import Callable
@@ -125,6 +126,31 @@ def evaluation_in_scan(
 
     operands = networks.parameters(network, dtype), jnp.asarray(images), _order()
     return compiled(logits, *operands, jnp.int32(count), checked=(*operands, jnp.int32(2)))
+
+
+def mapped_and_operands(kind: str, network: str, layers: ModuleType) -> tuple:
+    """The gradient of a network of one image, mapped over a batch; and what it is called with.
+
+    Of kind "vmap" it is that of the mean loss, of kind "per_example" every image's own.
+    """
+    losses_of: Callable = layers.softmax_cross_entropy_with_integer_labels
+
+    def loss(params: Any, image: jax.Array, label: jax.Array) -> jax.Array:
+        # The layers take any number of batch axes; a network flattens behind one.
+        return losses_of(_logits(network, params, image[None], layers)[0], label)
+
+    def mean(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+        return jax.vmap(loss, (None, 0, 0))(params, images, labels).mean()
+
+    f = jax.grad(mean) if kind == "vmap" else jax.vmap(jax.grad(loss), (None, 0, 0))
+    images, labels = batch(network=network)
+    labels = labels.astype(np.int32)
+    return f, networks.parameters(network), jnp.asarray(images), jnp.asarray(labels)
+
+
+def mapped(kind: str, network: str, layers: ModuleType) -> Program:
+    """Gradients under `jax.vmap`."""
+    return compiled(*mapped_and_operands(kind, network, layers))
 
 
 def _order() -> jax.Array:

@@ -83,27 +83,24 @@ def _post(learning_rate: float, steps: int, batch_size: int) -> optax.GradientTr
 def _fast(learning_rate: float, steps: int, batch_size: int) -> optax.GradientTransformation:
     """NAdam under one cycle: a short warm-up, then down to nothing at the last step."""
     del batch_size
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=learning_rate / 10,
-        peak_value=learning_rate,
-        warmup_steps=max(1, steps // 5),
-        decay_steps=max(2, steps),
-        end_value=learning_rate / 1000,
-    )
-    return optax.nadam(schedule, b1=0.9, b2=0.99)
+    return optax.nadam(_one_cycle(learning_rate, steps, steps // 5), b1=0.9, b2=0.99)
 
 
 def _best(learning_rate: float, steps: int, batch_size: int) -> optax.GradientTransformation:
-    """AdamW with decay on the weights alone, under the same schedule."""
+    """AdamW with decay on the weights alone, under a cycle with a shorter warm-up."""
     del batch_size
-    schedule = optax.warmup_cosine_decay_schedule(
+    schedule = _one_cycle(learning_rate, steps, steps // 10)
+    return optax.adamw(schedule, b2=0.99, weight_decay=1e-2, mask=_weights_only)
+
+
+def _one_cycle(learning_rate: float, steps: int, warmup: int) -> optax.Schedule:
+    return optax.warmup_cosine_decay_schedule(
         init_value=learning_rate / 10,
         peak_value=learning_rate,
-        warmup_steps=max(1, steps // 10),
+        warmup_steps=max(1, warmup),
         decay_steps=max(2, steps),
         end_value=learning_rate / 1000,
     )
-    return optax.adamw(schedule, b2=0.99, weight_decay=1e-2, mask=_weights_only)
 
 
 RECIPES = {
