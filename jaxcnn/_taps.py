@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ class Taps:
         return result
 
 
-def gather(x: jax.Array, taps: Taps, fill) -> Iterator[jax.Array]:
+def gather(x: jax.Array, taps: Taps, fill: float) -> Iterator[jax.Array]:
     """Tap by tap what the output places see, `[N.., M.., C]`; `fill` in the padding."""
     window, first = taps.window, x.ndim - 1 - len(taps.k)
     reach = [
@@ -83,7 +84,7 @@ def better(tap: jax.Array, y: jax.Array) -> jax.Array:
     return (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
 
 
-def reduced_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
+def reduced_maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
     """The maximum over every window, not dilated."""
     return _reduce_window(
         pad(x, taps.window.padding, least), taps, taps.window.strides, lax.max, least
@@ -102,7 +103,7 @@ def scatter_equal(share: jax.Array, taps: Taps) -> jax.Array:
     return _reduce_window(share, taps, (1,) * len(taps.k), lax.add, 0)
 
 
-def _reduce_window(x: jax.Array, taps: Taps, strides: Sequence[int], combine, start):
+def _reduce_window(x: jax.Array, taps: Taps, strides: Sequence[int], combine: Any, start: float):
     lead = (1,) * (x.ndim - 1 - len(taps.k))
     window, steps = (*lead, *taps.k, 1), (*lead, *strides, 1)
     return lax.reduce_window(x, np.array(start, x.dtype), combine, window, steps, "VALID")
@@ -161,7 +162,10 @@ def interleave(phases: dict[tuple[int, ...], jax.Array], strides: Sequence[int])
 
 
 def pad(
-    x: jax.Array, both: Sequence[tuple[int, int]], fill, interior: Sequence[int] | None = None
+    x: jax.Array,
+    both: Sequence[tuple[int, int]],
+    fill: float,
+    interior: Sequence[int] | None = None,
 ) -> jax.Array:
     """Pads, or with a negative number crops, the spatial axes, which stand before the channels."""
     inside = interior or (0,) * len(both)

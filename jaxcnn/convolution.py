@@ -34,19 +34,21 @@ from ._cotangent import cotangent, explicit_sharding
 from ._window import Padding, TransposedPadding, Window, ints, pairs, transposed_pairs
 from .lowering import Activation, Correlation, correlate, exchange_channels
 
+_Residuals = tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]
+
 
 def _convolve(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
     return correlate(x, w, c, b)
 
 
-def _convolve_fwd(x, w, b, c: Correlation):
+def _convolve_fwd(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation):
     # x and w are what the formulas read, and y, alive as the next layer's x, where relu is open; b
     # is kept for its dtype alone.
     y = _convolve(x, w, b, c)
     return y, (x, w, b, None if c.activation is None else y)
 
 
-def _convolve_bwd(c: Correlation, residuals, g):
+def _convolve_bwd(c: Correlation, residuals: _Residuals, g: jax.Array):
     x, w, b, y = residuals
     if y is not None:
         g = jnp.where(y > 0, g, jnp.zeros_like(g))

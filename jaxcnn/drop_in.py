@@ -121,13 +121,13 @@ def _has_rule(dtype: Any, output: tuple[int, ...]) -> bool:
     return len(output) in (1, 2, 3) and jnp.issubdtype(dtype, jnp.inexact) and min(output) > 0
 
 
-def _batch_groups_as_channels(x, groups: int):
+def _batch_groups_as_channels(x: jax.Array, groups: int):
     n, *space, c = x.shape
     x = x.reshape(groups, n // groups, *space, c)
     return jnp.moveaxis(x, 0, -2).reshape(n // groups, *space, groups * c)
 
 
-def _permuted_sharding(sharding, out_spec: Sequence[int]):
+def _permuted_sharding(sharding: NamedSharding | PartitionSpec | None, out_spec: Sequence[int]):
     if sharding is None:
         return None
     spec = sharding.spec if isinstance(sharding, NamedSharding) else sharding

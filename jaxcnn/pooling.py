@@ -15,7 +15,7 @@ Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,9 @@ def _max_pool_tied_fwd(x: jax.Array, taps: Taps, split: bool):
     return y, (x, y)
 
 
-def _max_pool_tied_bwd(taps: Taps, split: bool, residuals, g: jax.Array):
+def _max_pool_tied_bwd(
+    taps: Taps, split: bool, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+):
     x, y = residuals
     wide = widen(g)
     masks = [
@@ -251,5 +253,5 @@ def _over_places(static: np.ndarray, x: jax.Array) -> np.ndarray:
     return static.reshape((1,) * (x.ndim - 1 - static.ndim) + static.shape + (1,))
 
 
-def _least(dtype):
+def _least(dtype: Any):
     return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min

@@ -108,7 +108,7 @@ class Case:
         rng = np.random.default_rng([1, *self.name.encode()])
         return rng.standard_normal(self.output_shape, np.float32)
 
-    def function(self, layers: ModuleType) -> Callable:
+    def function(self, layers: ModuleType) -> Callable[..., Any]:
         """The layer of `jaxcnn` or of `jaxcnn.reference` as a function of its operands."""
         f = getattr(layers, self.layer)
         options: dict[str, Any] = {}
@@ -125,7 +125,7 @@ class Case:
         elif self.layer == "softmax_cross_entropy_with_integer_labels":
             options = dict(labels=self.labels())
 
-        def one(*operands):
+        def one(*operands: Any):
             return f(*operands, **options)
 
         if self.mapped is None:
@@ -145,19 +145,21 @@ class Case:
         return np.arange(self.x[0], dtype=np.int32) % self.x[-1]
 
 
-def _conv(x, k, features, **options) -> Case:
+def _conv(x: tuple[int, ...], k: tuple[int, ...], features: int, **options: Any) -> Case:
     return Case("conv", x, k, features, **options)
 
 
-def _transpose(x, k, features, **options) -> Case:
+def _transpose(x: tuple[int, ...], k: tuple[int, ...], features: int, **options: Any) -> Case:
     return Case("conv_transpose", x, k, features, **options)
 
 
-def _max(x, k, strides, padding: Any = "VALID", **options) -> Case:
+def _max(
+    x: tuple[int, ...], k: tuple[int, ...], strides: int, padding: Any = "VALID", **options: Any
+) -> Case:
     return Case("max_pool", x, k, strides=strides, padding=padding, **options)
 
 
-def _avg(x, k, strides, padding: Any = "VALID") -> Case:
+def _avg(x: tuple[int, ...], k: tuple[int, ...], strides: int, padding: Any = "VALID") -> Case:
     return Case("avg_pool", x, k, strides=strides, padding=padding)
 
 

@@ -25,7 +25,7 @@ class Session:
         self.options = options
         self.torch = _torch(options)
         self.peak = machine.matrix_product_rate()
-        self.machine = machine.describe(self.torch) | {
+        self.machine: dict[str, Any] = machine.describe(self.torch) | {
             "matrix_product_flops": self.peak,
             "form": options.form,
         }
@@ -134,9 +134,15 @@ class Session:
     def _network(self, row: Whole) -> Iterator[Row]:
         network, dtype = row.network, row.dtype
         if row.kind in ("vmap", "per_example"):
-            programs = (steps.mapped(row.kind, network, layers) for layers in (jaxcnn, reference))
+            hand, automatic = (
+                steps.mapped(row.kind, row.network, layers) for layers in (jaxcnn, reference)
+            )
             yield rows.measure(
-                *(row.name, "gradient", *programs, {}),
+                row.name,
+                "gradient",
+                hand,
+                automatic,
+                {},
                 tolerance=self.tolerance["step"],
                 repeats=self.options.repeats,
                 seconds=2 * self.options.seconds,

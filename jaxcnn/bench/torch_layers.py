@@ -109,7 +109,9 @@ def _function(case: Case) -> Callable[..., torch.Tensor]:
     return lambda x: pool(F.pad(x, around, value=-torch.inf), case.k, s, 0, d)
 
 
-def _transposed(case: Case, axes: int, s, d) -> Callable[..., torch.Tensor]:
+def _transposed(
+    case: Case, axes: int, s: tuple[int, ...], d: tuple[int, ...]
+) -> Callable[..., torch.Tensor]:
     conv = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[axes - 1]
     both = transposed_pairs(case.padding, case.k, s, d)
     reach = [(k - 1) * di for k, di in zip(case.k, d, strict=True)]
@@ -126,7 +128,7 @@ def _transposed(case: Case, axes: int, s, d) -> Callable[..., torch.Tensor]:
         for p in (low - r, high - r)
     ]
 
-    def cropped(x, w, b):
+    def cropped(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor):
         y = F.pad(conv(x, w, None, s, 0, 0, 1, d), cut)
         return y + b.reshape(1, -1, *(1,) * axes)
 

@@ -49,7 +49,16 @@ def _modes(compiled: bool) -> Iterator[tuple[str, str, bool]]:
             yield f"{layout} {'compiled' if compile_ else 'eager'}", layout, compile_
 
 
-def _step(network, params, images, labels, learning_rate, momentum, layout, compile_) -> Program:
+def _step(
+    network: str,
+    params: Any,
+    images: np.ndarray,
+    labels: np.ndarray,
+    learning_rate: float,
+    momentum: float,
+    layout: str,
+    compile_: bool,
+) -> Program:
     leaves = _leaves(params, layout)
     tensors = [t.requires_grad_() for pair in leaves.values() for t in pair.values()]
     # The fused one leaves a bfloat16 bias of 16 elements or more as it was (PyTorch 2.13).
@@ -58,7 +67,7 @@ def _step(network, params, images, labels, learning_rate, momentum, layout, comp
     x_bytes, targets = _images(images), torch.from_numpy(labels).long()
     logits_of = _logits(network, leaves, layout)
 
-    def forward(x_bytes):
+    def forward(x_bytes: torch.Tensor):
         logits = logits_of(x_bytes)
         loss = F.cross_entropy(logits.float(), targets)
         return loss, (logits.argmax(-1) == targets).float().mean()
@@ -83,7 +92,9 @@ def _step(network, params, images, labels, learning_rate, momentum, layout, comp
     return Program(call, lambda: first)
 
 
-def _evaluation(network, params, images, layout, compile_) -> Program:
+def _evaluation(
+    network: str, params: Any, images: np.ndarray, layout: str, compile_: bool
+) -> Program:
     f = _logits(network, _leaves(params, layout), layout)
     f = torch.compile(f, dynamic=False) if compile_ else f
     x_bytes = _images(images)
@@ -121,24 +132,32 @@ class Layers:
 
     @staticmethod
     def conv(
-        x, w, b, *, strides: int = 1, padding: str | int = "SAME", feature_group_count=1,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        b: torch.Tensor,
+        *,
+        strides: int = 1,
+        padding: str | int = "SAME",
+        feature_group_count: int = 1,
         activation: str | None = None,
-    ):  # fmt: skip
+    ):
         around = "same" if padding == "SAME" else padding
         y = F.conv2d(x, w, b, strides, around, groups=feature_group_count)
         return y if activation is None else F.relu(y)
 
     @staticmethod
-    def max_pool(x, window_shape, strides, *, ties: str = "first"):
+    def max_pool(
+        x: torch.Tensor, window_shape: tuple[int, ...], strides: int, *, ties: str = "first"
+    ):
         assert ties == "first"
         return F.max_pool2d(x, window_shape, strides)
 
     @staticmethod
-    def avg_pool(x, window_shape):
+    def avg_pool(x: torch.Tensor, window_shape: tuple[int, ...]):
         return F.avg_pool2d(x, window_shape, 1)
 
     @staticmethod
-    def dense(x, w, b, *, activation: str | None = None):
+    def dense(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, *, activation: str | None = None):
         y = F.linear(x, w, b)
         return y if activation is None else F.relu(y)
 

@@ -1,9 +1,11 @@
 """Where a correlation is lowered: the form is chosen for what the program is compiled for."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
+import jax
 from jax.interpreters import mlir
 
 from . import choice
@@ -13,7 +15,7 @@ from .primitive import correlation_p, forcing
 
 
 @contextmanager
-def using(form: str) -> Iterator[None]:
+def using(form: str) -> Generator[None]:
     """Force a form by its name wherever a form of that name exists, nested choices included.
 
     The sum over channels has other forms than that over the batch; the one that has none of that
@@ -28,7 +30,7 @@ def using(form: str) -> Iterator[None]:
         yield
 
 
-def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
+def _lower(ctx: Any, *operands: Any, c: Correlation, platform: str | None = None):
     x, w, *_ = ctx.avals_in
     dtype = x.dtype
     if platform == "cpu" and c.dtype is not None and c.dtype.itemsize > dtype.itemsize:
@@ -36,13 +38,13 @@ def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
     # Chosen here, while nothing is traced: the first choice of a process tries the engine out.
     form = choice.choose(Problem(c, x.shape, w.shape, dtype, _target(ctx, platform)))
 
-    def run(x, w, *b):
+    def run(x: jax.Array, w: jax.Array, *b: jax.Array):
         return choice.run(x.astype(dtype), w.astype(dtype), *b, c=c, form=form)
 
     return lower_local(ctx, run, *operands)
 
 
-def _target(ctx, platform: str | None) -> Target:
+def _target(ctx: Any, platform: str | None) -> Target:
     axes = ctx.module_context.axis_context
     if hasattr(axes, "mesh"):  # inside shard_map
         one = axes.mesh.size == 1 or set(axes.manual_axes) == set(axes.mesh.axis_names)

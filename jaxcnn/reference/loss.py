@@ -60,7 +60,9 @@ def _at_least_float32(*arrays: jax.Array):
     return jnp.float64 if jnp.float64 in [a.dtype for a in arrays] else jnp.float32
 
 
-def _mask(where: ArrayLike | None, logits: jax.Array, axis) -> jax.Array:
+def _mask(
+    where: ArrayLike | None, logits: jax.Array, axis: int | tuple[int, ...] | None
+) -> jax.Array:
     if where is None:
         return jnp.ones(logits.shape, bool)
     where = jnp.asarray(where, bool)
@@ -69,7 +71,7 @@ def _mask(where: ArrayLike | None, logits: jax.Array, axis) -> jax.Array:
     return jnp.broadcast_to(where, logits.shape)
 
 
-def _log_sum_exp(z: jax.Array, axis, mask: jax.Array) -> jax.Array:
+def _log_sum_exp(z: jax.Array, axis: int | tuple[int, ...] | None, mask: jax.Array) -> jax.Array:
     """Over the unmasked classes, axes kept; 0 where all are masked."""
     some = mask.any(axis, keepdims=True)
     z = jnp.where(mask, z, -jnp.inf)

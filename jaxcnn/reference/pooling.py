@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,14 @@ def max_pool(
     raise ValueError(f"ties must be 'first', 'all' or 'split', got {ties!r}")
 
 
-def _stacked_windows(x, fill, window, strides, pads, dilation) -> jax.Array:
+def _stacked_windows(
+    x: jax.Array,
+    fill: Any,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: Sequence[tuple[int, int]],
+    dilation: tuple[int, ...],
+) -> jax.Array:
     """[N.., S.., C] -> [N.., S'.., C, K]: the elements of every window in row-major order."""
     n, leading = len(window), x.ndim - len(window) - 1
     no = [(0, 0, 0)]
@@ -89,7 +96,7 @@ def avg_pool(
     window, strides = tuple(window_shape), per_axis(strides, n)
     pads = pairs(padding, x.shape[-n - 1 : -1], window, strides, (1,) * n)
 
-    def window_sum(x):
+    def window_sum(x: jax.Array):
         return _reduce_window(x, np.array(0, x.dtype), lax.add, window, strides, pads)
 
     if count_include_pad:
@@ -98,7 +105,14 @@ def avg_pool(
     return window_sum(x) / count.reshape((1,) * (x.ndim - n - 1) + count.shape)
 
 
-def _reduce_window(x, initial, reducer, window, strides, pads) -> jax.Array:
+def _reduce_window(
+    x: jax.Array,
+    initial: Any,
+    reducer: Any,
+    window: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: Sequence[tuple[int, int]],
+) -> jax.Array:
     # lax has no gradient of a maximum over negative padding: what it crops is cut off here.
     leading = [(0, 0)] * (x.ndim - len(window) - 1)
     both = [*leading, *pads, (0, 0)]

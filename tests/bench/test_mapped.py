@@ -25,6 +25,7 @@ def test_a_mapped_layer_is_that_layer_copy_by_copy(mapped):
     for i in range(3):
         operands = [a if a.shape == s else a[i] for a, s in zip((x, w, b), shapes, strict=True)]
         np.testing.assert_allclose(y[i], one.function(reference)(*operands), rtol=1e-5, atol=1e-5)
+    assert one.flops is not None
     assert case.flops == 3 * one.flops
     automatic = layer_programs(case, reference)
     for what, program in layer_programs(case, jaxcnn).items():

@@ -1,5 +1,6 @@
 """What is downloaded is whole and verified, and kept."""
 
+import dataclasses
 import functools
 import gzip
 import http.server
@@ -56,9 +57,8 @@ def mirror():
 
 
 def use_mirrors(monkeypatch, *mirrors):
-    source = published.SOURCES["mnist"]
-    changed = {**vars(source), "mirrors": mirrors}
-    monkeypatch.setitem(published.SOURCES, "mnist", published.Source(**changed))
+    source = dataclasses.replace(published.SOURCES["mnist"], mirrors=mirrors)
+    monkeypatch.setitem(published.SOURCES, "mnist", source)
 
 
 def served(contents):
