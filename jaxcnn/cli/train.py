@@ -109,7 +109,7 @@ def _conclude(run: "Run") -> None:
     if dataset == "digits":
         print(
             "The test digits are by writers of whom the network has seen none: 97 to 98 % is what"
-            " the recipe small comes to."
+            " the recipe small comes to in its 30 epochs."
         )
     if dataset != "mnist":
         return

@@ -159,10 +159,7 @@ class Training:
         folder = RunFolder(self.out)
 
         def read() -> Any:
-            if not folder.has_config():
-                print(f"nothing to resume in {folder.path}: beginning the run", file=sys.stderr)
-                return None
-            return folder.read_config()[1]
+            return folder.read_config()[1] if folder.has_config() else None
 
         record = _on_first(read)
         if record is None:
@@ -244,6 +241,8 @@ class Training:
             if folder is None:
                 folder = RunFolder(self.out or new_name(configuration))
             (folder.reopen if resumed else folder.create)()
+            if resumed and not record:
+                print(f"nothing to resume in {folder.path}: beginning the run", file=sys.stderr)
             if record and record.get("data") != dict(dataset.digests):
                 raise CommandError(
                     f"the data is not what the run in {folder.path} was trained on: the"
