@@ -4,6 +4,7 @@ import dataclasses
 import types
 
 import pytest
+from matplotlib.figure import Figure
 
 from jaxcnn.bench import report, timing
 from jaxcnn.bench.timing import Timing
@@ -100,3 +101,14 @@ def test_line_of_known_times():
         *("NCHW", "eager"),
     ]
     assert report.line(row([0.002], [0.01]), 20, peak=1.0).split()[-3:] == ["-", "-", "-"]
+
+
+def test_the_picture_has_every_ratio_as_a_number(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **how: drawn.append(figure))
+    rows = [row([1.0], [8.0], {"eager": [0.5]}), row([2.0], [1.0], what="dw")]
+    report.plot(rows, tmp_path / "rows.png")
+    axes = drawn[0].axes[0]
+    # The last row is lowest.
+    written = {round(text.xy[1]): text.get_text() for text in axes.texts}
+    assert written == {1: "8.00x, 0.50x", 0: "0.50x"}

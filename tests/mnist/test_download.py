@@ -101,6 +101,11 @@ def test_a_bad_mirror_gives_way_to_the_next(kind, small, arrays, mirror, monkeyp
         sources.load("mnist")
     assert files_below(cache) == []
     assert "--data-dir" in str(raised.value)
+    # A folder that was named, and is empty, is not passed over in silence.
+    (cache / "empty").mkdir()
+    monkeypatch.setenv("JAXCNN_DATA_DIR", str(cache / "empty"))
+    with pytest.raises(CommandError, match="empty holds none of its files"):
+        sources.load("mnist")
     assert "\n" not in str(raised.value)
 
 

@@ -133,8 +133,10 @@ def _cached(name: str, stem: str, source: Source) -> np.ndarray:
     try:
         fetch(path.name, source.mirrors, folder, lambda content: decode(content, stem, source))
     except NoMirrorError as error:
+        looked = os.environ.get(DATA_DIR_VARIABLE)
+        nor = f", and {DATA_DIR_VARIABLE} {looked} holds none of its files" if looked else ""
         raise NoMirrorError(
-            f"{error}. Connect to the network, or put the four files of {source.title} into a"
+            f"{error}{nor}. Connect to the network, or put the four files of {source.title} into a"
             f" folder and pass it as --data-dir or in {DATA_DIR_VARIABLE}."
         ) from None
     return read(path, stem, source)

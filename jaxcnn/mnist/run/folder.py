@@ -3,6 +3,7 @@
 config.json       the configuration, versions, devices and digests of the data
 metrics.jsonl     one line per evaluation; whatever depends on the clock is under "time"
 metrics.csv       the same evaluations, for a spreadsheet
+learning_curves.png, tensorboard/      see watching.py
 checkpoints/      see checkpoint.py
 """
 
@@ -188,10 +189,14 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder, whole or not at all."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file of the folder, whole or not at all."""
         path = self.path / name
         with _writing(path):
             temporary = path.with_name(name + ".new")
-            temporary.write_text(text)
+            temporary.write_bytes(content)
             os.replace(temporary, path)
 
 
