@@ -20,10 +20,52 @@ from .program import Program
 LAYOUTS = ("NCHW", "channels_last")
 
 
-def use_all_threads() -> None:
-    """As many threads as JAX has: the processors that this process may use."""
+# Where all of it computes.
+_device = torch.device("cpu")
+
+
+def use(backend: str, *, tf32: bool) -> bool:
+    """Compute where JAX does, with what JAX has; returns whether PyTorch can.
+
+    Args:
+        backend: "cpu" or "gpu". On a CPU there are as many threads as JAX has: the processors that
+            this process may use.
+        tf32: whether float32 products on a GPU may have TF32's ten bits, as JAX's by default.
+    """
+    global _device
+    if backend == "gpu":
+        if not torch.cuda.is_available():
+            return False
+        _device = torch.device("cuda")
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        # Of several algorithms the fastest one for these shapes, as XLA chooses.
+        torch.backends.cudnn.benchmark = True
+        return True
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(n)
+    return backend == "cpu"
+
+
+def _tensor(a: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(a)).to(_device)
+
+
+def _numpy(t: torch.Tensor) -> np.ndarray:
+    return t.detach().float().cpu().numpy()
+
+
+def _waited(call: Callable[[], Any]) -> Callable[[], Any]:
+    """The call, and then until a GPU is done with it."""
+    if _device.type != "cuda":
+        return call
+
+    def waited():
+        out = call()
+        torch.cuda.synchronize()
+        return out
+
+    return waited
 
 
 def layer_programs(case: Case, *, compiled: bool = False) -> dict[str, dict[str, Program]]:
@@ -46,20 +88,20 @@ def _passes(case: Case, layout: str, compile_: bool) -> dict[str, Program]:
     f = _function(case)
     if compile_:
         f = torch.compile(f, dynamic=False)
-    operands = [place(_first(x)) if images else torch.from_numpy(x)]
+    operands = [place(_first(x)) if images else _tensor(x)]
     if case.layer in CONVOLUTIONS:
         operands.append(place(_to_kernel(weights[0], case.layer == "conv_transpose")))
     elif weights:
-        operands.append(torch.from_numpy(np.ascontiguousarray(weights[0].T)))
+        operands.append(_tensor(weights[0].T))
     if weights:
-        operands.append(torch.from_numpy(weights[1]))
+        operands.append(_tensor(weights[1]))
     g = case.cotangent()
-    g = place(_first(g)) if images else torch.from_numpy(g)
+    g = place(_first(g)) if images else _tensor(g)
     leaves = [t.clone(memory_format=torch.preserve_format).requires_grad_() for t in operands]
     y = f(*leaves)
 
     def back(t: torch.Tensor, index: int) -> np.ndarray:
-        a = t.detach().numpy()
+        a = _numpy(t)
         if index == 1 and case.layer in CONVOLUTIONS:
             return _from_kernel(a, case.layer == "conv_transpose")
         if index == 1:
@@ -78,13 +120,15 @@ def _passes(case: Case, layout: str, compile_: bool) -> dict[str, Program]:
         return y, *torch.autograd.grad(y, leaves[:1], g)
 
     def program(call: Callable[[], Sequence[torch.Tensor]], first: int) -> Program:
-        return Program(call, lambda: [back(t, i) for i, t in enumerate(call(), start=first)])
+        return Program(
+            _waited(call), lambda: [back(t, i) for i, t in enumerate(call(), start=first)]
+        )
 
     calls = {
         "forward": program(forward, 0),
         "dx": program(cotangents(0, 1), 0),
         "dw": program(cotangents(1, None), 1),
-        "both": Program(both, lambda: [back(t, 0) for t in both()]),
+        "both": Program(_waited(both), lambda: [back(t, 0) for t in both()]),
     }
     return {what: calls[what] for what in case.passes}
 
@@ -92,7 +136,7 @@ def _passes(case: Case, layout: str, compile_: bool) -> dict[str, Program]:
 def _placed(layout: str, axes: int) -> Callable[[np.ndarray], torch.Tensor]:
     formats = {2: torch.channels_last, 3: torch.channels_last_3d}
     form = formats[axes] if layout == "channels_last" else torch.contiguous_format
-    return lambda a: torch.from_numpy(np.ascontiguousarray(a)).contiguous(memory_format=form)
+    return lambda a: _tensor(a).contiguous(memory_format=form)
 
 
 def _first(a: np.ndarray) -> np.ndarray:
@@ -121,7 +165,7 @@ def _function(case: Case) -> Callable[..., torch.Tensor]:
     if case.layer == "dense":
         return F.linear
     if case.layer == "softmax_cross_entropy_with_integer_labels":
-        labels = torch.from_numpy(case.labels()).long()
+        labels = _tensor(case.labels()).long()
         return lambda x: F.cross_entropy(x, labels, reduction="none")
     s, d, n = (case.strides,) * axes, (case.dilation,) * axes, case.x[1:-1]
     if case.layer == "conv_transpose":
@@ -212,7 +256,7 @@ def _step(network, params, images, labels, learning_rate, momentum, layout, comp
     # The fused one leaves a bfloat16 bias of 16 elements or more as it was (PyTorch 2.13).
     fused = tensors[0].dtype == torch.float32
     optimizer = torch.optim.SGD(tensors, lr=learning_rate, momentum=momentum, fused=fused)
-    x_bytes, targets = _images(images), torch.from_numpy(labels).long()
+    x_bytes, targets = _images(images), _tensor(labels).long()
     logits_of = _logits(network, leaves, layout)
 
     def forward(x_bytes):
@@ -237,7 +281,7 @@ def _step(network, params, images, labels, learning_rate, momentum, layout, comp
         layer: {name: t.grad for name, t in pair.items()} for layer, pair in leaves.items()
     }
     first = [_numpy(loss).copy(), *back, *_returned(params, gradients)]
-    return Program(call, lambda: first)
+    return Program(_waited(call), lambda: first)
 
 
 def _evaluation(network, params, images, layout, compile_) -> Program:
@@ -249,14 +293,12 @@ def _evaluation(network, params, images, layout, compile_) -> Program:
         with torch.no_grad():
             return f(x_bytes)
 
-    return Program(call, lambda: [_numpy(call())])
+    return Program(_waited(call), lambda: [_numpy(call())])
 
 
 def _images(images: np.ndarray) -> torch.Tensor:
     """Bytes `[N, C, H, W]`."""
-    return torch.from_numpy(
-        np.ascontiguousarray(_first(images)) if images.ndim == 4 else images[:, None]
-    )
+    return _tensor(_first(images) if images.ndim == 4 else images[:, None])
 
 
 def _logits(network: str, leaves: Any, layout: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -332,12 +374,8 @@ def _returned(params: Any, leaves: Any) -> list[np.ndarray]:
     return arrays
 
 
-def _numpy(t: torch.Tensor) -> np.ndarray:
-    return t.detach().float().numpy()
-
-
 def _copy(a: Any) -> torch.Tensor:
-    return torch.from_numpy(np.array(a))
+    return _tensor(np.array(a))
 
 
 def _side(w: np.ndarray, params: Any) -> tuple[int, int]:
