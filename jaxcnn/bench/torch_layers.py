@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from .._window import pairs, transposed_pairs
 from .cases import CONVOLUTIONS, POOLS, Case
 from .program import Program
+from .torch_device import numpy, tensor, waited
 from .torch_layout import LAYOUTS, channels_second, from_kernel, placed, to_kernel
 
 
@@ -32,20 +33,20 @@ def _passes(case: Case, layout: str, compile_: bool) -> dict[str, Program]:
     f = _function(case)
     if compile_:
         f = torch.compile(f, dynamic=False)
-    operands = [place(channels_second(x)) if images else torch.from_numpy(x)]
+    operands = [place(channels_second(x)) if images else tensor(x)]
     if case.layer in CONVOLUTIONS:
         operands.append(place(to_kernel(weights[0], case.layer == "conv_transpose")))
     elif weights:
-        operands.append(torch.from_numpy(np.ascontiguousarray(weights[0].T)))
+        operands.append(tensor(weights[0].T))
     if weights:
-        operands.append(torch.from_numpy(weights[1]))
+        operands.append(tensor(weights[1]))
     g = case.cotangent()
-    g = place(channels_second(g)) if images else torch.from_numpy(g)
+    g = place(channels_second(g)) if images else tensor(g)
     leaves = [t.clone(memory_format=torch.preserve_format).requires_grad_() for t in operands]
     y = f(*leaves)
 
     def back(t: torch.Tensor, index: int) -> np.ndarray:
-        a = t.detach().numpy()
+        a = numpy(t)
         if index == 1 and case.layer in CONVOLUTIONS:
             return from_kernel(a, case.layer == "conv_transpose")
         if index == 1:
@@ -64,13 +65,15 @@ def _passes(case: Case, layout: str, compile_: bool) -> dict[str, Program]:
         return y, *torch.autograd.grad(y, leaves[:1], g)
 
     def program(call: Callable[[], Sequence[torch.Tensor]], first: int) -> Program:
-        return Program(call, lambda: [back(t, i) for i, t in enumerate(call(), start=first)])
+        return Program(
+            waited(call), lambda: [back(t, i) for i, t in enumerate(call(), start=first)]
+        )
 
     calls = {
         "forward": program(forward, 0),
         "dx": program(cotangents(0, 1), 0),
         "dw": program(cotangents(1, None), 1),
-        "both": Program(both, lambda: [back(t, 0) for t in both()]),
+        "both": Program(waited(both), lambda: [back(t, 0) for t in both()]),
     }
     return {what: calls[what] for what in case.passes}
 
@@ -84,7 +87,7 @@ def _function(case: Case) -> Callable[..., torch.Tensor]:
     if case.layer == "dense":
         return F.linear
     if case.layer == "softmax_cross_entropy_with_integer_labels":
-        labels = torch.from_numpy(case.labels()).long()
+        labels = tensor(case.labels()).long()
         return lambda x: F.cross_entropy(x, labels, reduction="none")
     s, d, n = (case.strides,) * axes, (case.dilation,) * axes, case.x[1:-1]
     if case.layer == "conv_transpose":

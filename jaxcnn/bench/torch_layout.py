@@ -5,13 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from .torch_device import tensor
+
 LAYOUTS = ("NCHW", "channels_last")
 
 
 def placed(layout: str, axes: int) -> Callable[[np.ndarray], torch.Tensor]:
     formats = {2: torch.channels_last, 3: torch.channels_last_3d}
     form = formats[axes] if layout == "channels_last" else torch.contiguous_format
-    return lambda a: torch.from_numpy(np.ascontiguousarray(a)).contiguous(memory_format=form)
+    return lambda a: tensor(a).contiguous(memory_format=form)
 
 
 def channels_second(a: np.ndarray) -> np.ndarray:

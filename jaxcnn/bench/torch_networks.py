@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from .networks import NETWORKS
 from .program import Program
+from .torch_device import numpy, tensor, waited
 from .torch_layout import LAYOUTS, channels_second, from_kernel, placed, to_kernel
 
 
@@ -64,7 +65,7 @@ def _step(
     # The fused one leaves a bfloat16 bias of 16 elements or more as it was (PyTorch 2.13).
     fused = tensors[0].dtype == torch.float32
     optimizer = torch.optim.SGD(tensors, lr=learning_rate, momentum=momentum, fused=fused)
-    x_bytes, targets = _images(images), torch.from_numpy(labels).long()
+    x_bytes, targets = _images(images), tensor(labels).long()
     logits_of = _logits(network, leaves, layout)
 
     def forward(x_bytes: torch.Tensor):
@@ -88,8 +89,8 @@ def _step(
     gradients = {
         layer: {name: t.grad for name, t in pair.items()} for layer, pair in leaves.items()
     }
-    first = [_numpy(loss).copy(), *back, *_returned(params, gradients)]
-    return Program(call, lambda: first)
+    first = [numpy(loss).copy(), *back, *_returned(params, gradients)]
+    return Program(waited(call), lambda: first)
 
 
 def _evaluation(
@@ -103,14 +104,12 @@ def _evaluation(
         with torch.no_grad():
             return f(x_bytes)
 
-    return Program(call, lambda: [_numpy(call())])
+    return Program(waited(call), lambda: [numpy(call())])
 
 
 def _images(images: np.ndarray) -> torch.Tensor:
     """Bytes `[N, C, H, W]`."""
-    return torch.from_numpy(
-        np.ascontiguousarray(channels_second(images)) if images.ndim == 4 else images[:, None]
-    )
+    return tensor(channels_second(images) if images.ndim == 4 else images[:, None])
 
 
 def _logits(network: str, leaves: Any, layout: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -185,7 +184,7 @@ def _returned(params: Any, leaves: Any) -> list[np.ndarray]:
     """The tensors as arrays of jaxcnn's layout, in the order of jax.tree.leaves."""
     arrays = []
     for layer in sorted(leaves):
-        w, b = (_numpy(leaves[layer][name]).copy() for name in ("w", "b"))
+        w, b = (numpy(leaves[layer][name]).copy() for name in ("w", "b"))
         if w.ndim == 4:
             w = from_kernel(w, False)
         else:
@@ -194,12 +193,8 @@ def _returned(params: Any, leaves: Any) -> list[np.ndarray]:
     return arrays
 
 
-def _numpy(t: torch.Tensor) -> np.ndarray:
-    return t.detach().float().numpy()
-
-
 def _copy(a: Any) -> torch.Tensor:
-    return torch.from_numpy(np.array(a))
+    return tensor(np.array(a))
 
 
 def _side(w: np.ndarray, params: Any) -> tuple[int, int]:

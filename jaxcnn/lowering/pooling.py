@@ -4,6 +4,9 @@ Which way a platform gets, `pooling_primitives` says. A TPU's time is its traffi
 MEASURED.md lists as its compiler counts it.
 """
 
+import functools
+from operator import add
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,19 +64,48 @@ def by_blocks(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
     """Block by block of the input, as many places as a stride: which of the windows near it won it.
 
     Where windows do not overlap, each block has one window, and dx is a single pass that reads
-    winner and g once. Else there is one term per distance of window and block.
+    winner and g once. Else a first pass sums, at the size of g, what each place of a block gets
+    from the windows near it, and a second one puts the places side by side: XLA does not fuse a
+    pad below a broadcast, and in one pass it would write a shifted copy of winner and g for every
+    distance of window and block.
     """
     strides, first = taps.window.strides, g.ndim - 1 - len(taps.k)
     rows = [-(-n // s) for n, s in zip(taps.n, strides, strict=True)]
     blocks = [size for pair in zip(rows, strides, strict=True) for size in pair]
     beside = [first + 1 + 2 * axis for axis in range(len(rows))]
-    dx = jnp.zeros((*g.shape[:first], *blocks, g.shape[-1]), g.dtype)
-    for distance, numbers in _numbers(taps).items():
-        near = [(q, r - m - q) for q, r, m in zip(distance, rows, taps.m, strict=True)]
-        expected = np.expand_dims(numbers, [2 * axis for axis in range(len(rows))])[..., None]
-        expected = expected.reshape((1,) * first + expected.shape).astype(winner.dtype)
-        won = jnp.expand_dims(pad(winner, near, -1), beside) == expected
-        dx = dx + jnp.where(won, jnp.expand_dims(pad(g, near, 0), beside), 0)
+    numbers = _numbers(taps)
+
+    def near(a: jax.Array, distance: tuple[int, ...], fill) -> jax.Array:
+        return pad(
+            a, [(q, r - m - q) for q, r, m in zip(distance, rows, taps.m, strict=True)], fill
+        )
+
+    def over_places(static: np.ndarray) -> np.ndarray:
+        within = np.expand_dims(static, [2 * axis for axis in range(len(rows))])[..., None]
+        return within.reshape((1,) * first + within.shape)
+
+    def won(distance: tuple[int, ...], number, expand=lambda a: a) -> jax.Array:
+        wins = expand(near(winner, distance, -1)) == number
+        return jnp.where(wins, expand(near(g, distance, 0)), 0)
+
+    def spread(a: jax.Array) -> jax.Array:
+        return jnp.expand_dims(a, beside)
+
+    if len(numbers) == 1:
+        ((distance, expected),) = numbers.items()
+        dx = won(distance, over_places(expected).astype(winner.dtype), spread)
+    else:
+        dx = jnp.zeros((*g.shape[:first], *blocks, g.shape[-1]), g.dtype)
+        for place in np.ndindex(*strides):
+            shares = [
+                won(distance, expected[place].astype(winner.dtype))
+                for distance, expected in numbers.items()
+                if expected[place] >= 0
+            ]
+            if shares:
+                here = np.zeros(strides, bool)
+                here[place] = True
+                dx = jnp.where(over_places(here), spread(functools.reduce(add, shares)), dx)
     # Else XLA moves the reshape above the sum, and writes every operand of it to memory.
     dx = lax.optimization_barrier(dx)
     dx = dx.reshape(
