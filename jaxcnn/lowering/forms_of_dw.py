@@ -113,7 +113,7 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 def split(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     """One convolution a group, concatenated."""
     parts = zip(jnp.split(x, c.groups, -1), jnp.split(g, c.groups, -1), strict=True)
-    return jnp.concatenate([correlate(a, b, c.with_(groups=1)) for a, b in parts], -1)
+    return jnp.concatenate([correlate(a, b, c.with_(groups=1, copies=1)) for a, b in parts], -1)
 
 
 def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:

@@ -35,7 +35,7 @@ class Watching:
             from tensorboardX import SummaryWriter
 
             # Steps that are made once more: their old events are hidden.
-            again = {"purge_step": step + 1} if step else {}
+            again: dict[str, Any] = {"purge_step": step + 1} if step else {}
             self._writer = SummaryWriter(str(self._folder.path / "tensorboard"), **again)
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
