@@ -1,4 +1,4 @@
-"""The TPU's own compiler on the rules and the step, where `pip install libtpu` has brought it."""
+"""The TPU's own compiler on the rules and the steps, where `pip install libtpu` has brought it."""
 
 import importlib.util
 import json
@@ -8,18 +8,27 @@ import pytest
 
 from jaxcnn import _errors
 from jaxcnn.bench import chip, networks
+from jaxcnn.bench.cases import CASES
 from tests.processes import run
 
-# Every kind of pooling, one grouped convolution, and the step, which holds nearly all layers.
-CASES = (
+# Every layer, and of pooling and convolution every kind; the whole table is the command's.
+LAYERS = (
     "max_pool/2x2/s2/32/128x28x28",
     "max_pool/3x3/s2/64/32x28x28",
     "avg_pool/3x3/s2/64/32x28x28",
-    "conv/3x3/g4/64-64/32x28x28",
-    "step/pos?",  # and not step/post/bfloat16
+    "conv/5x5/4-4/128x28x28",
+    "conv/3x3/s2/64-64/32x28x28",
+    "conv/3x3/g64/64-64/32x28x28",
+    "conv_transpose/3x3/s2/32-16/32x14x14",
+    "dense/784-128/128",
+    "relu/32/128x28x28",
+    "softmax/1000/256",
+    "softmax_cross_entropy_with_integer_labels/10/128",
 )
-# dx of overlapping windows, by itself: both passes together take fewer bytes than autodiff's.
-ALONE = {("max_pool/3x3/s2/64/32x28x28", "dx")}
+STEPS = ("post", "wide")
+# As patterns: step/post alone would be step/post/bfloat16 too.
+PATTERNS = ("step/pos?", "step/wid?")
+LEVEL = 1.1
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu, the TPU's compiler, is missing"
@@ -29,27 +38,36 @@ needs_the_newest_jax = pytest.mark.skipif(
 )
 
 
+def test_every_layer_of_the_benchmark_is_here():
+    assert {case.split("/")[0] for case in LAYERS} == {case.layer for case in CASES}
+
+
 @needs_libtpu
 @needs_the_newest_jax
-def test_the_rules_and_the_step_compile_for_a_tpu_with_few_bytes(tmp_path):
+def test_the_rules_and_the_steps_compile_for_a_tpu_with_few_bytes(tmp_path):
     """In one test, hence one process: libtpu is loaded by one at a time."""
     path = tmp_path / "rows.json"
-    code, out, err = run("bench", "--compile-for", "tpu", "--json", path, "--cases", *CASES)
+    code, out, err = run(
+        "bench", "--compile-for", "tpu", "--json", path, "--cases", *LAYERS, *PATTERNS
+    )
     assert code == 0, out + err
     found = json.loads(path.read_text())
     assert found["chip"] == "TPU v5 lite"
     rows = {(row["case"], row["what"]): row for row in found["rows"]}
-    assert {case for case, _ in rows} == {*CASES[:-1], "step/post"}
+    passes = {(case.name, what) for case in CASES if case.name in LAYERS for what in case.passes}
+    assert set(rows) == passes | {(f"step/{network}", "alone") for network in STEPS}
     for name, row in rows.items():
-        assert row["hand"]["flops"] > 0
-        assert row["bytes_of_automatic"] <= 1.1 or name in ALONE, row
+        assert row["hand"]["bytes"] > 0, name
+        assert row["bytes_of_automatic"] <= LEVEL, (name, row)
 
-    gradients = jax.tree.leaves(jax.eval_shape(lambda: networks.parameters("post")))
-    assert len(found["sharded"]) == 2
+    assert len(found["sharded"]) == 2 * len(STEPS)
     for sharded in found["sharded"]:
+        network = sharded["step"].removeprefix("step/")
+        gradients = jax.tree.leaves(jax.eval_shape(lambda n=network: networks.parameters(n)))
         reduced = sharded["collectives"].pop("all-reduce")
-        assert set(sharded["collectives"].values()) == {0}
-        assert 1 <= reduced <= len(gradients) + 2  # and the loss and the accuracy
+        assert set(sharded["collectives"].values()) == {0}, sharded
+        # One a gradient, which may be combined, and the loss and the accuracy.
+        assert 1 <= reduced <= len(gradients) + 2
         # XLA may round what it sums together up to a tile.
         assert sharded["all_reduced_bytes"] >= 4 * sum(g.size for g in gradients)
 
