@@ -3,8 +3,8 @@
 relu:     y = max(x, 0)                  dx = g where x > 0, and 0 at x = 0
 softmax:  p_j = exp(x_j) / sum exp(x)    dx = p * (g - sum of g * p)
 
-Softmax has two cases, dp_j/dx_j = p_j (1 - p_j) and dp_k/dx_j = -p_j p_k; summed against g they are
-the one line above.
+Softmax has two cases, dp_j/dx_j = p_j (1 - p_j) and dp_k/dx_j = -p_j p_k; times g and
+summed they are the one line above.
 
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
 """

@@ -15,7 +15,7 @@ Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from . import _checks
-from ._taps import Taps, gather, materialized, scatter, scatter_equal, window_sum
+from ._taps import Taps, better, gather, scatter, scatter_equal, window_sum
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
-from .lowering.pooling import routed, window_maximum
+from .lowering.pooling_primitives import materialized, routed, window_maximum
 
 Ties = Literal["first", "all", "split"]
 
@@ -39,9 +39,9 @@ def _winners(x: jax.Array, taps: Taps) -> jax.Array:
     y = next(tapped)
     winner = jnp.broadcast_to(first, y.shape)
     for number, tap in enumerate(tapped, start=1):
-        better = (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
-        y = jnp.where(better, tap, y)
-        winner = jnp.where(better, np.float32(number), winner)
+        wins = better(tap, y)
+        y = jnp.where(wins, tap, y)
+        winner = jnp.where(wins, np.float32(number), winner)
     return materialized(winner, taps).astype(np.int8 if len(taps) < 128 else np.int32)
 
 
@@ -73,7 +73,9 @@ def _max_pool_tied_fwd(x: jax.Array, taps: Taps, split: bool):
     return y, (x, y)
 
 
-def _max_pool_tied_bwd(taps: Taps, split: bool, residuals, g: jax.Array):
+def _max_pool_tied_bwd(
+    taps: Taps, split: bool, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+):
     x, y = residuals
     wide = widen(g)
     masks = [
@@ -251,5 +253,5 @@ def _over_places(static: np.ndarray, x: jax.Array) -> np.ndarray:
     return static.reshape((1,) * (x.ndim - 1 - static.ndim) + static.shape + (1,))
 
 
-def _least(dtype):
+def _least(dtype: Any):
     return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min

@@ -1,4 +1,4 @@
-"""The rules and both steps, hand-written against automatic, by another chip's own compiler.
+"""The rules and both steps, hand-written and automatic, by another chip's own compiler.
 
 Bytes are what counts here: nearly all of a network's time on such a chip is memory traffic, and
 the convolutions' own arithmetic is the same on both sides.
@@ -64,11 +64,15 @@ def layer_rows(case: Case, device: Any) -> Iterator[Row]:
 
 
 def network_rows(row: Whole, device: Any) -> Iterator[Row]:
-    """The training step or the evaluation of one batch."""
+    """The training step, the evaluation or the gradients of one batch."""
 
     def costs(layers: ModuleType) -> Costs:
-        one = steps.step_and_operands if row.kind == "step" else steps.evaluation_and_operands
-        return compile_for(SingleDeviceSharding(device), *one(row.network, layers, row.dtype))
+        if row.kind in ("vmap", "per_example"):
+            program = steps.mapped_and_operands(row.kind, row.network, layers)
+        else:
+            one = steps.step_and_operands if row.kind == "step" else steps.evaluation_and_operands
+            program = one(row.network, layers, row.dtype)
+        return compile_for(SingleDeviceSharding(device), *program)
 
     yield Row(row.name, "alone", costs(jaxcnn), costs(reference))
 

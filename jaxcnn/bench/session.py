@@ -25,7 +25,7 @@ class Session:
         self.options = options
         self.torch = _torch(options)
         self.peak = machine.matrix_product_rate()
-        self.machine = machine.describe(self.torch) | {
+        self.machine: dict[str, Any] = machine.describe(self.torch) | {
             "matrix_product_flops": self.peak,
             "form": options.form,
         }
@@ -117,7 +117,7 @@ class Session:
             return
         automatic = layer_programs(case, reference)
         peer: dict[str, Any] = {}
-        if self.torch is not None:
+        if self.torch is not None and case.mapped is None:
             compiled = self.options.torch_compile == "all"
             peer = self.torch.layer_programs(case, compiled=compiled)
         for what in case.passes:
@@ -135,6 +135,21 @@ class Session:
 
     def _network(self, row: Whole) -> Iterator[Row]:
         network, dtype = row.network, row.dtype
+        if row.kind in ("vmap", "per_example"):
+            hand, automatic = (
+                steps.mapped(row.kind, row.network, layers) for layers in (jaxcnn, reference)
+            )
+            yield rows.measure(
+                row.name,
+                "gradient",
+                hand,
+                automatic,
+                {},
+                tolerance=self.tolerance["step"],
+                repeats=self.options.repeats,
+                seconds=2 * self.options.seconds,
+            )
+            return
         one, loop = {
             "step": (steps.alone, steps.in_scan),
             "evaluation": (steps.evaluation, steps.evaluation_in_scan),

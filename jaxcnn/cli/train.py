@@ -38,8 +38,11 @@ class Train:
     ] = None
     """How to train: the post's notebook to the letter, 99 % of MNIST quickest, few examples, or the
     most accurate."""
-    model: Annotated[Literal["post", "wide"] | None, _default("post")] = None
-    """The network of the post, or its sister with 32-32-64-64 channels."""
+    model: Annotated[str | None, _default("post")] = None
+    """The network: post is the post's, wide its sister with 32-32-64-64 channels. Any other is
+    given in words, "conv 8 5x5, pool 2, conv 16 3x3, pool 2, dense 64": channels and kernels of
+    convolutions (SAME padding, ReLU), sides of max-pools, units of dense layers (ReLU). The ten
+    logits follow of themselves."""
     epochs: Annotated[int | None, _default("the recipe's")] = None
     """Passes over the training set."""
     steps: Annotated[int | None, _default("the recipe's")] = None
@@ -72,6 +75,12 @@ class Train:
     """Which of them this is, from 0."""
     compilation_cache: bool = True
     """Keep compiled programs from one run to the next."""
+    tensorboard: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Write losses and accuracies for TensorBoard too, to tensorboard/ in the run's folder."""
+
+    find_learning_rate: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Make no run: let the rate rise from step to step for 150 steps, and say from the losses which
+    one to try."""
 
     def run(self) -> int:
         """Train; returns the exit status."""
@@ -79,7 +88,11 @@ class Train:
         from ..mnist.machine import distributed
         from ..mnist.training import Training, advice
 
-        run, outcome = Training(**vars(self)).run(started)
+        options = dict(vars(self))
+        if options.pop("find_learning_rate"):
+            print(Training(**options).search())
+            return 0
+        run, outcome = Training(**options).run(started)
         if outcome.test_accuracy is None:
             by = outcome.stopped_by.name if outcome.stopped_by else "a signal to another process"
             if distributed.is_first():
@@ -96,7 +109,7 @@ def _conclude(run: "Run") -> None:
     if dataset == "digits":
         print(
             "The test digits are by writers of whom the network has seen none: 97 to 98 % is what"
-            " the recipe small comes to."
+            " the recipe small comes to in its 30 epochs."
         )
     if dataset != "mnist":
         return

@@ -14,7 +14,7 @@ import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
 from jaxcnn.lowering import Correlation, choice, correlate, parts, using
-from tests.proof import oracles
+from tests.proof import convolution_oracles
 from tests.proof.checks import assert_equal
 
 PADS = [((1, 1), (2, 1)), ((0, 0), (0, 0)), ((-1, 2), (3, -1))]
@@ -70,7 +70,7 @@ def expected(setting, channels, pads):
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(4, 7, 8, c)), rng.normal(size=(3, 2, c // groups, o))
     g = rng.normal(size=(4, *window.output_shape((7, 8), (3, 2)), o))
-    sums = oracles.correlate(x, w, g, strides, pads, lhs_dilation, rhs_dilation, groups)
+    sums = convolution_oracles.correlate(x, w, g, strides, pads, lhs_dilation, rhs_dilation, groups)
     return Correlation(window, groups=groups), *map(jnp.asarray, (x, w, g)), sums
 
 
@@ -110,7 +110,7 @@ def test_planes_of_three_axes(groups):
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(2, 5, 4, 3, 4)), rng.normal(size=(2, 2, 2, 4 // groups, 6))
     g = rng.normal(size=(2, *window.output_shape((5, 4, 3), (2, 2, 2)), 6))
-    _, _, dw = oracles.correlate(x, w, g, strides, pads, (1, 1, 1), dilation, groups)
+    _, _, dw = convolution_oracles.correlate(x, w, g, strides, pads, (1, 1, 1), dilation, groups)
     c = Correlation(window, groups=groups).of_dw((5, 4, 3), (2, 2, 2))
     with using("planes"):
         found = jax.jit(lambda x, g: correlate(x, g, c))(x, g)
