@@ -1,0 +1,73 @@
+"""The reference of `jaxcnn`: pdoc's pages, with the formulas of the docstrings as mathematics."""
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pdoc
+import pdoc.render
+import pdoc.render_helpers
+from jinja2 import pass_context
+
+from .docstring import with_mathematics
+
+# What a user imports. The package loads its names when they are asked for, so that they stand in
+# no module's dictionary, where pdoc looks.
+NAMES = {
+    "jaxcnn": (
+        *("conv", "conv_transpose", "conv_general_dilated", "max_pool", "avg_pool", "relu"),
+        *("softmax", "dense", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"),
+        *("compare", "assert_gradients_match"),
+    ),
+    "jaxcnn.comparison": ("compare", "assert_gradients_match", "Comparison"),
+    "jaxcnn.mnist": ("train", "load"),
+}
+# The derivations, beside their functions; the twins; what comes back from compare, train and load.
+PAGES = {
+    "jaxcnn": ("activation", "comparison", "convolution", "linear", "loss", "mnist", "pooling")
+    + ("reference",),
+    "jaxcnn.comparison": (),
+    "jaxcnn.mnist": ("run",),
+    "jaxcnn.mnist.run": ("trained",),
+}
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def build(out: Path) -> None:
+    """Write the reference into the folder, which is made."""
+    pdoc.render.configure(
+        docformat="google",
+        template_directory=_TEMPLATES,
+        footer_text="",
+        search=True,
+        show_source=True,
+    )
+    plain = pdoc.render.env.filters["to_markdown"]
+    pdoc.render.env.filters["to_markdown"] = _to_markdown
+    try:
+        with _listed():
+            pdoc.pdoc("jaxcnn", output_directory=out)
+    finally:
+        pdoc.render.env.filters["to_markdown"] = plain
+
+
+@pass_context
+def _to_markdown(context, docstring: str) -> str:
+    marked = with_mathematics(docstring)
+    return pdoc.render_helpers.to_markdown_with_context(context, marked)
+
+
+@contextlib.contextmanager
+def _listed() -> Iterator[None]:
+    """Every package with the names and the pages above as its `__all__`."""
+    packages = {name: importlib.import_module(name) for name in PAGES}
+    for name, package in packages.items():
+        for public in NAMES.get(name, ()):
+            package.__dict__[public] = getattr(package, public)
+        package.__all__ = [*NAMES.get(name, ()), *PAGES[name]]
+    try:
+        yield
+    finally:
+        for package in packages.values():
+            del package.__all__
