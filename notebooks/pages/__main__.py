@@ -18,7 +18,9 @@ NOTEBOOKS = Path(__file__).parent.parent
 
 def main(words: list[str] | None = None) -> int:
     """Build what the words say; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m notebooks.pages", description="Build the site.")
+    parser = argparse.ArgumentParser(
+        prog="python -m notebooks.pages", description="Build the site."
+    )
     parser.add_argument("out", type=Path, help="the site's folder: a new one, or an earlier site")
     out: Path = parser.parse_args(words).out
     if out.exists() and not (out / _MARK).is_file() and (not out.is_dir() or any(out.iterdir())):

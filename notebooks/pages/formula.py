@@ -19,11 +19,11 @@ import re
 from latex2mathml.converter import convert
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z]\w*)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>[^\s\w]))")
-_SIDE = r"[A-Za-z]\w*(?:\[[^\]]*\]|\([^)]*\))?"
+_SIDE = r"(?:d [A-Za-z]\w* / d )?[A-Za-z]\w*(?:\[[^\]]*\]|\([^)]*\))?"
 _STATEMENT = re.compile(rf"\s*(?:(?P<label>[A-Za-z]\w*):\s+)?(?P<rest>{_SIDE}\s*=(?!=).*)")
 _OVER = {"sum": r"\sum", "max": r"\max", "mean": r"\operatorname{mean}"}
 _FUNCTIONS = {"exp": r"\exp", "log": r"\log", "max": r"\max"}
-_WORDS = {"over", "of", "with", "where", "elsewhere", "and"}
+_WORDS = {"the", "over", "of", "with", "where", "elsewhere", "and"}
 _RELATIONS = {"=": "=", ">": ">", "<": "<"}
 
 
@@ -47,7 +47,7 @@ def statements(text: str) -> list[tuple[str, str]]:
     """
     parts: list[list[str]] = []
     for line in text.splitlines():
-        for piece in re.split(r"(?<=\S) {4,}(?=\S)", line.strip()):
+        for piece in re.split(r"(?<=[^\s:]) {4,}(?=[^\s=])", line.strip()):
             if match := _STATEMENT.fullmatch(piece):
                 parts.append([match["label"] or "", match["rest"]])
             elif parts and piece:
@@ -154,7 +154,10 @@ class _Reader:
         found = self.quotient()
         while self.peek() == "*":
             self.take()
-            found += r" \, " + self.quotient()
+            factor = self.quotient()
+            # Words beside each other need a sign between them, letters do not.
+            sign = r"\cdot" if r"\text" in found + factor else r"\,"
+            found = f"{found} {sign} {factor}"
         return found
 
     def quotient(self) -> str:

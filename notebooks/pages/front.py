@@ -21,7 +21,8 @@ h2 {{ margin-top: 2rem; font-size: 1.25rem; }}
 a {{ color: #1a5fb4; }}
 li {{ margin: .35rem 0; }}
 code {{ overflow-wrap: anywhere; }}
-.names {{ padding: 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; list-style: none; }}
+.lessons, .names {{ padding: 0; list-style: none; }}
+.names {{ display: flex; flex-wrap: wrap; gap: 0 1rem; }}
 </style>
 </head>
 <body>
@@ -29,14 +30,14 @@ code {{ overflow-wrap: anywhere; }}
 <p>{summary}</p>
 <h2>The lessons</h2>
 <p>Each is a notebook, shown here with its outputs; the README says how to run it.</p>
-<ol>
+<ul class="lessons">
 {lessons}
-</ol>
+</ul>
 <h2>The reference</h2>
 <ul class="names">
 {names}
 </ul>
-<h2>The formulas, beside what follows them</h2>
+<h2>By module: the formulas, and the functions that follow them</h2>
 <ul>
 {modules}
 </ul>

@@ -2,13 +2,19 @@
 
 import contextlib
 import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
+import jax
 import pdoc
 import pdoc.render
 import pdoc.render_helpers
+from jax.typing import ArrayLike
 from jinja2 import pass_context
+
+from jaxcnn._window import Padding, TransposedPadding
 
 from .docstring import with_mathematics
 
@@ -31,6 +37,13 @@ PAGES = {
     "jaxcnn.mnist": ("run",),
     "jaxcnn.mnist.run": ("trained",),
 }
+_ALIASES = {
+    "jax.Array": jax.Array,
+    "ArrayLike": ArrayLike,
+    "Padding": Padding,
+    "TransposedPadding": TransposedPadding,
+    "PrecisionLike": jax.lax.PrecisionLike,
+}
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -42,20 +55,50 @@ def build(out: Path) -> None:
         footer_text="",
         search=True,
         show_source=True,
+        include_undocumented=False,
     )
-    plain = pdoc.render.env.filters["to_markdown"]
-    pdoc.render.env.filters["to_markdown"] = _to_markdown
+    filters = pdoc.render.env.filters
+    plain = dict(filters)
+    filters.update(to_markdown=_to_markdown, format_signature=_format_signature)
     try:
         with _listed():
             pdoc.pdoc("jaxcnn", output_directory=out)
     finally:
-        pdoc.render.env.filters["to_markdown"] = plain
+        filters.update(plain)
 
 
 @pass_context
 def _to_markdown(context, docstring: str) -> str:
     marked = with_mathematics(docstring)
     return pdoc.render_helpers.to_markdown_with_context(context, marked)
+
+
+def _format_signature(signature: inspect.Signature, colon: bool) -> str:
+    parameters = [
+        p.replace(annotation=_by_name(p.annotation)) for p in signature.parameters.values()
+    ]
+    returned = _by_name(signature.return_annotation)
+    named = signature.replace(parameters=parameters, return_annotation=returned)
+    return pdoc.render_helpers.format_signature(named, colon)
+
+
+class _Name:
+    """An annotation that is shown by its name, not by the union that it stands for."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def _by_name(annotation):
+    for name, alias in _ALIASES.items():
+        if annotation == alias:
+            return _Name(name)
+        if not isinstance(alias, type) and annotation == Optional[alias]:
+            return _Name(f"{name} | None")
+    return annotation
 
 
 @contextlib.contextmanager
