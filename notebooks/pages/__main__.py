@@ -1,4 +1,4 @@
-"""Build the site: the reference of `jaxcnn` and the notebooks, as pages that open without a network.
+"""Build the site: the reference of `jaxcnn` and the notebooks, as pages that need no network.
 
     python -m notebooks.pages OUT      then open OUT/index.html
 

@@ -47,7 +47,7 @@ def _shown_or_none(block: str) -> str | None:
 
 
 def _summarised(match: re.Match[str]) -> str:
-    """A summary of the kind `Rectifier: y = max(x, 0), with dx = g where x > 0.`"""
+    """A summary like that of `relu`: words, a colon, formulas, and words again."""
     shown = []
     for part in re.split(r"(, with )", match[2]):
         try:

@@ -3,6 +3,7 @@
 import re
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from jinja2 import pass_context
@@ -42,7 +43,10 @@ def build(paths: list[Path], out: Path) -> None:
         links += [(name, f"\u2190 {text}") for name, text in names[:number][-1:]]
         links += [(name, f"{text} \u2192") for name, text in names[number + 1 :][:1]]
         nav = "".join(f'<a href="{name}">{escape(text)}</a>' for name, text in links)
-        resources = {"lesson_css": css, "lesson_nav": f'<nav class="lessons">{nav}</nav>'}
+        resources: dict[str, Any] = {
+            "lesson_css": css,
+            "lesson_nav": f'<nav class="lessons">{nav}</nav>',
+        }
         resources["metadata"] = {"name": names[number][1], "path": str(path.parent)}
         page, _ = exporter.from_notebook_node(nbformat.read(path, as_version=4), resources)
         (out / names[number][0]).write_text(page, encoding="utf-8")

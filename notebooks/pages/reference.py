@@ -5,7 +5,6 @@ import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
 
 import jax
 import pdoc
@@ -31,8 +30,10 @@ NAMES = {
 }
 # The derivations, beside their functions; the twins; what comes back from compare, train and load.
 PAGES = {
-    "jaxcnn": ("activation", "comparison", "convolution", "linear", "loss", "mnist", "pooling")
-    + ("reference",),
+    "jaxcnn": (
+        *("activation", "comparison", "convolution", "linear", "loss", "mnist", "pooling"),
+        "reference",
+    ),
     "jaxcnn.comparison": (),
     "jaxcnn.mnist": ("run",),
     "jaxcnn.mnist.run": ("trained",),
@@ -96,7 +97,7 @@ def _by_name(annotation):
     for name, alias in _ALIASES.items():
         if annotation == alias:
             return _Name(name)
-        if not isinstance(alias, type) and annotation == Optional[alias]:
+        if not isinstance(alias, type) and annotation == (alias | None):
             return _Name(f"{name} | None")
     return annotation
 
@@ -108,9 +109,9 @@ def _listed() -> Iterator[None]:
     for name, package in packages.items():
         for public in NAMES.get(name, ()):
             package.__dict__[public] = getattr(package, public)
-        package.__all__ = [*NAMES.get(name, ()), *PAGES[name]]
+        package.__dict__["__all__"] = [*NAMES.get(name, ()), *PAGES[name]]
     try:
         yield
     finally:
         for package in packages.values():
-            del package.__all__
+            del package.__dict__["__all__"]

@@ -9,20 +9,19 @@ import sys
 import pytest
 
 import jaxcnn
+from jaxcnn import _public
+from notebooks.pages import links
+from notebooks.pages.__main__ import main
 from tests.play import browser
 
-for needed in ("pdoc", "nbconvert", "latex2mathml"):
-    pytest.importorskip(needed, reason=f"the site needs {needed}")
-from notebooks.pages import links
-
 ROOT = pathlib.Path(__file__).parent.parent.parent
-PUBLIC = [
-    n for n in dir(jaxcnn) if not n.startswith("_") and inspect.isfunction(getattr(jaxcnn, n))
-]
+PUBLIC = sorted(n for n, f in vars(_public).items() if n[0] != "_" and inspect.isfunction(f))
 
 
-def build(out: pathlib.Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
         [sys.executable, "-m", "notebooks.pages", str(out)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
@@ -31,12 +30,6 @@ def build(out: pathlib.Path) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    out = tmp_path_factory.mktemp("site")
-    done = build(out)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     return out
@@ -69,13 +62,12 @@ def test_the_first_page_leads_to_every_notebook_and_function(site):
     assert all(f'href="reference/jaxcnn.html#{name}"' in page for name in PUBLIC)
 
 
-def test_an_earlier_site_is_replaced_and_another_folder_is_not(site, tmp_path):
-    assert (site / ".jaxcnn-site").is_file()
+def test_a_folder_that_is_no_site_is_left_alone(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("kept")
-    done = build(tmp_path)
-    assert done.returncode == 2
-    assert "name a new folder" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    for out in (tmp_path, tmp_path / "mine.txt"):
+        assert main([str(out)]) == 2
+        assert f"{out} exists and is no earlier site" in capsys.readouterr().err
+    assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
 def test_the_pages_open_in_a_browser(site):
