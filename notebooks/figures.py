@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 _HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 _NONE = -1  # the hue of a cell that has no part in what is shown
-_CELL = 0.36  # inches
+_CELL = 0.34  # inches
 _TIMES, _MINUS = "\u00d7", "\u2212"
 
 
@@ -58,7 +58,7 @@ class _Board:
             if not np.isnan(value):
                 words = format.format(value + 0.0)
                 colour = "0.6" if value == 0 else "0.1"
-                size = 9 if len(words) < 5 else 7.5
+                size = 9 if len(words) < 4 else 7.5
                 self.write(top + i + 0.52, left + j + 0.5, words, size, ha="center", color=colour)
         self.write(top - 0.45, left, title)
 
@@ -243,7 +243,7 @@ def dense(
     x: np.ndarray, w: np.ndarray, g: np.ndarray, of_dx: tuple[int, int], of_dw: tuple[int, int]
 ) -> Figure:
     """What one input and one weight of a fully connected layer take part in."""
-    board = _Board(5.6, 28)
+    board = _Board(5.1, 28)
     top = 1.9
 
     def row(left: float, panels: Sequence[tuple[str, str, np.ndarray, np.ndarray]]) -> float:

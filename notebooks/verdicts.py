@@ -6,7 +6,7 @@ A rule is a NumPy function rule(*inputs, g) that returns a gradient for each inp
 import html
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -77,9 +77,14 @@ def _largest_error(found: Sequence, expected: Sequence) -> float:
 
 def with_rule(forward: Callable, rule: Callable) -> Callable:
     """A JAX layer whose backward pass is rule(*inputs, g)."""
-    layer = jax.custom_vjp(forward)
+
+    @wraps(forward)  # for the names of its arguments
+    def named(*inputs):
+        return forward(*inputs)
+
+    named.__name__ = rule.__name__
+    layer = jax.custom_vjp(named)
     layer.defvjp(lambda *x: (forward(*x), x), lambda x, g: tuple(rule(*x, g)))
-    layer.__name__ = rule.__name__
     return layer
 
 
@@ -107,5 +112,5 @@ def _words(result: jaxcnn.comparison.Comparison) -> Verdict:
 def source(*functions: Callable) -> HTML:
     """The functions as they stand in their module."""
     text = "\n\n".join(inspect.getsource(f).rstrip() for f in functions)
-    style = "font-size:12px;line-height:1.3;margin:0;padding:0"
+    style = "font-family:monospace;font-size:12px;line-height:1.3;margin:0;padding:0"
     return HTML(highlight(text, PythonLexer(), HtmlFormatter(noclasses=True, prestyles=style)))
