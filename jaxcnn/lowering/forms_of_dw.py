@@ -80,6 +80,9 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     what is left to reduce is small. The batch stays whole, and so sharded as it is.
     """
     k, m = c.window.output_shape(x.shape[1:-1], g.shape[1:-1]), g.shape[1:-1]
+    copies = g.shape[-1] // c.groups
+    if copies > 1:
+        x = jnp.repeat(x, copies, axis=-1)
     x = pad(x, [(0, 0)] * len(k), 0, [d - 1 for d in c.window.lhs_dilation])
     layer = replace(c.window, lhs_dilation=(1,) * len(k)).of_dw(x.shape[1:-1], m)
     strides, dilation = layer.strides, layer.rhs_dilation
