@@ -24,9 +24,9 @@ from .chip import Costs, compile_for
 from .layers import layer_passes
 from .options import NETWORKS, Options, Whole
 
-# The chip of every row, and then those of the step on four devices.
+# The chip of every row, and then the chips of the step on four devices.
 ONE = "v5e:1x1"
-FOUR = ("v5e:2x2", "v6e:2x2")
+FOUR = "v5e:2x2"
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
 # More bytes than autodiff's by this factor count as more.
@@ -130,7 +130,7 @@ def run(options: Options, whole: Sequence[Whole], cases: Sequence[Case]) -> int:
         print("\n" + _summary(rows))
     chosen = [row.name for row in whole]
     sharded = [n for n in NETWORKS if f"step/{n}" in chosen]
-    on_four = [_on_four(n, topology) for n in sharded for topology in FOUR]
+    on_four = [_on_four(n, FOUR) for n in sharded]
     print("\n".join(["", *(text for text, _ in on_four)]) if on_four else "", end="\n")
     if options.json is not None:
         told = {"chip": device.device_kind, "versions": chip.versions()}

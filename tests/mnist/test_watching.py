@@ -45,7 +45,8 @@ def test_the_curves_are_drawn_anew_at_every_evaluation(run, drawn):
     assert (run.folder.path / watching.PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_short_run_draws_nothing(tmp_path):
+def test_a_short_run_draws_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "SECONDS_BETWEEN_DRAWINGS", float("inf"))
     with as_a_user_has_it():
         jaxcnn.mnist.train("digits", steps=1, out=tmp_path, **(HOW | {"tensorboard": False}))
     assert not (tmp_path / watching.PICTURE).exists()
