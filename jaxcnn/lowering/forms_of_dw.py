@@ -16,6 +16,7 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
 """
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -55,7 +56,7 @@ def rows(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     upper = Taps(of_axes(layer, slice(-1)), k[:-1], tuple(space[:-1]))
     along = c.with_(window=of_axes(c.window, slice(-1, None)), over_batch=False, groups=1)
 
-    def part(i: jax.Array):
+    def part(i: int | jax.Array) -> jax.Array:
         image = jnp.transpose(x[:, i], (r + 1, r, *range(1, r), 0))
         kernel = jnp.transpose(g[:, i], (r, *range(1, r), 0, r + 1)).reshape(m[-1], -1, o)
         kernels = jnp.split(kernel, groups, -1)
@@ -94,7 +95,7 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     ]
     x, g = widen(pad(x, reach, 0)), widen(g)
 
-    def products(row: jax.Array):
+    def products(row: int | jax.Array) -> Iterator[jax.Array]:
         g_row = lax.dynamic_slice_in_dim(g, row, 1, axis=1)
         for first, *rest in itertools.product(*map(range, k)):
             x_row = lax.dynamic_slice_in_dim(x, row * strides[0] + first * dilation[0], 1, axis=1)
@@ -105,7 +106,7 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
                 x_row = lax.slice_in_dim(x_row, start, start + span(mi, s), s, axis)
             yield x_row * g_row
 
-    def add_row(row: jax.Array, sums: jax.Array):
+    def add_row(row: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
         return [total + p for total, p in zip(sums, products(row), strict=True)]
 
     sums = lax.fori_loop(1, m[0], add_row, list(products(0)))
