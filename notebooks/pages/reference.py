@@ -19,12 +19,13 @@ from .docstring import with_mathematics
 
 # What a user imports. The package loads its names when they are asked for, so that they stand in
 # no module's dictionary, where pdoc looks.
+_LAYERS = (
+    *("conv", "conv_transpose", "conv_general_dilated", "max_pool", "avg_pool", "relu"),
+    *("softmax", "dense", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"),
+)
 NAMES = {
-    "jaxcnn": (
-        *("conv", "conv_transpose", "conv_general_dilated", "max_pool", "avg_pool", "relu"),
-        *("softmax", "dense", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"),
-        *("compare", "assert_gradients_match"),
-    ),
+    "jaxcnn": (*_LAYERS, "compare", "assert_gradients_match"),
+    "jaxcnn.reference": _LAYERS,
     "jaxcnn.comparison": ("compare", "assert_gradients_match", "Comparison"),
     "jaxcnn.mnist": ("train", "load"),
 }
@@ -35,6 +36,7 @@ PAGES = {
         "reference",
     ),
     "jaxcnn.comparison": (),
+    "jaxcnn.reference": (),
     "jaxcnn.mnist": ("run",),
     "jaxcnn.mnist.run": ("trained",),
 }

@@ -55,6 +55,10 @@ def test_every_public_function_is_there_with_its_signature(site):
         assert all(f'id="{name}"' in text for name in names)
 
 
+def _layers():
+    return [n for n in PUBLIC if hasattr(jaxcnn.reference, n)]
+
+
 def test_the_first_page_leads_to_every_notebook_and_function(site):
     page = (site / "index.html").read_text()
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
