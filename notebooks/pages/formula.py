@@ -7,7 +7,7 @@ A docstring writes a formula as a terminal shows it, and the reference shows it 
 becomes `dw_{a,c,o} = \sum_{n,i} x_{n,i + a,c} \, g_{n,i,o}`. From the weakest to the strongest:
 
     statement    side = side, with an optional `label:` before it
-    side         a sum, or `sum where condition, and sum elsewhere`
+    side         a sum, or `sum where condition[, and sum elsewhere]`
     sum          products with + and -; a product has factors with `*` between
     factor       a quotient a / b of neighbours `S p`, `log p`, `g w^T`
     neighbour    a name, a number, `f(x)`, `x[i, j]`, `(sum)`, or `sum over a, c of product`, also
@@ -130,6 +130,8 @@ class _Reader:
             return value
         self.take("where")
         condition = self.condition()
+        if self.peek() != ",":
+            return rf"{value} \quad \text{{where }} {condition}"
         self.take(",")
         self.take("and")
         other = self.sum()

@@ -1,12 +1,14 @@
 """The notebooks as pages: nbconvert's, with mathematics that no script has to set."""
 
 import re
+from collections.abc import Generator
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from jinja2 import pass_context
+from jinja2.runtime import Context
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
@@ -56,7 +58,7 @@ class _Exporter(HTMLExporter):
     """nbconvert's exporter, with the renderer below."""
 
     @pass_context
-    def markdown2html(self, context, source):
+    def markdown2html(self, context: Context, source: str) -> str:
         renderer = _Renderer(
             escape=False,
             attachments=context.get("cell", {}).get("attachments", {}),
@@ -66,7 +68,7 @@ class _Exporter(HTMLExporter):
         )
         return MarkdownWithMath(renderer=renderer).render(source)
 
-    def default_filters(self):
+    def default_filters(self) -> Generator[tuple[str, Any], None, None]:
         yield from super().default_filters()
         yield ("markdown2html", self.markdown2html)
 

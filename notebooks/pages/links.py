@@ -21,7 +21,7 @@ class _Page(HTMLParser):
         self.loads: list[str] = []
         self.style = False
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]):
         self.style = tag == "style"
         for name, value in attrs:
             if value is None:
@@ -37,10 +37,10 @@ class _Page(HTMLParser):
             elif name == "style":
                 self.loads += _in_css(value)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str):
         self.style = False
 
-    def handle_data(self, data):
+    def handle_data(self, data: str):
         if self.style:
             self.loads += _in_css(data)
 

@@ -3,8 +3,9 @@
 import contextlib
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pdoc
@@ -12,6 +13,7 @@ import pdoc.render
 import pdoc.render_helpers
 from jax.typing import ArrayLike
 from jinja2 import pass_context
+from jinja2.runtime import Context
 
 from jaxcnn._window import Padding, TransposedPadding
 
@@ -19,12 +21,13 @@ from .docstring import with_mathematics
 
 # What a user imports. The package loads its names when they are asked for, so that they stand in
 # no module's dictionary, where pdoc looks.
+_LAYERS = (
+    *("conv", "conv_transpose", "conv_general_dilated", "max_pool", "avg_pool", "relu"),
+    *("softmax", "dense", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"),
+)
 NAMES = {
-    "jaxcnn": (
-        *("conv", "conv_transpose", "conv_general_dilated", "max_pool", "avg_pool", "relu"),
-        *("softmax", "dense", "softmax_cross_entropy", "softmax_cross_entropy_with_integer_labels"),
-        *("compare", "assert_gradients_match"),
-    ),
+    "jaxcnn": (*_LAYERS, "compare", "assert_gradients_match"),
+    "jaxcnn.reference": _LAYERS,
     "jaxcnn.comparison": ("compare", "assert_gradients_match", "Comparison"),
     "jaxcnn.mnist": ("train", "load"),
 }
@@ -35,10 +38,11 @@ PAGES = {
         "reference",
     ),
     "jaxcnn.comparison": (),
+    "jaxcnn.reference": (),
     "jaxcnn.mnist": ("run",),
     "jaxcnn.mnist.run": ("trained",),
 }
-_ALIASES = {
+_ALIASES: dict[str, Any] = {
     "jax.Array": jax.Array,
     "ArrayLike": ArrayLike,
     "Padding": Padding,
@@ -58,7 +62,7 @@ def build(out: Path) -> None:
         show_source=True,
         include_undocumented=False,
     )
-    filters = pdoc.render.env.filters
+    filters: dict[str, Any] = pdoc.render.env.filters
     plain = dict(filters)
     filters.update(to_markdown=_to_markdown, format_signature=_format_signature)
     try:
@@ -69,7 +73,7 @@ def build(out: Path) -> None:
 
 
 @pass_context
-def _to_markdown(context, docstring: str) -> str:
+def _to_markdown(context: Context, docstring: str) -> str:
     marked = with_mathematics(docstring)
     return pdoc.render_helpers.to_markdown_with_context(context, marked)
 
@@ -93,7 +97,7 @@ class _Name:
         return self.name
 
 
-def _by_name(annotation):
+def _by_name(annotation: Any) -> Any:
     for name, alias in _ALIASES.items():
         if annotation == alias:
             return _Name(name)
@@ -103,7 +107,7 @@ def _by_name(annotation):
 
 
 @contextlib.contextmanager
-def _listed() -> Iterator[None]:
+def _listed() -> Generator[None, None, None]:
     """Every package with the names and the pages above as its `__all__`."""
     packages = {name: importlib.import_module(name) for name in PAGES}
     for name, package in packages.items():

@@ -32,6 +32,7 @@ PUBLIC = sorted(n for n, f in vars(_public).items() if n[0] != "_" and inspect.i
             "y[j] = sum over i, a with i + a = j of x[i]",
             r"{y}_{j} = \sum_{i,a \,:\, i + a = j} {x}_{i}",
         ),
+        ("dx = g where x > 0", r"dx = g \quad \text{where } x > 0"),
         (
             "dx = g where x > 0, and 0 elsewhere",
             r"dx = \begin{cases} g & \text{where } x > 0 \\ 0 & \text{elsewhere} \end{cases}",

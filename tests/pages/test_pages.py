@@ -47,7 +47,10 @@ def test_every_public_function_is_there_with_its_signature(site):
         for parameter in inspect.signature(getattr(jaxcnn, name)).parameters:
             assert f'<span class="n">{parameter}</span>' in page
     assert "_jax.Array" not in page
+    twins = tuple(name for name in PUBLIC if hasattr(jaxcnn.reference, name))
+    assert len(twins) == 10
     for module, names in {
+        "reference": twins,
         "mnist": ("train", "load"),
         "mnist/run/trained": ("Trained.predict",),
     }.items():
