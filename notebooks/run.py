@@ -80,6 +80,10 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
             **{name: scratch for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "XDG_CACHE_HOME")},
             **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
             "JAX_PLATFORMS": "cpu",
+            # The kernel starts in the scratch folder; the notebooks' own modules are beside them.
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (str(FOLDER.resolve()), os.environ.get("PYTHONPATH")))
+            ),
         }
         saved = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)

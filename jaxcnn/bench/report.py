@@ -62,9 +62,11 @@ def summary(rows: Sequence[Row]) -> str:
     """Geometric means and worst ratios, and what is told of the steps alone."""
     lines = []
     steps = [row for row in rows if row.case.startswith(("step/", "evaluation/"))]
+    mapped = [row for row in rows if row.case.startswith(("vmap/", "per_example/"))]
     for title, chosen in (
-        ("layers", [row for row in rows if row not in steps]),
+        ("layers", [row for row in rows if row not in (*steps, *mapped)]),
         ("networks", steps),
+        ("under vmap", mapped),
     ):
         against = {
             "automatic": [(row.ratio, row) for row in chosen],
@@ -142,7 +144,18 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.5), max(high, 2))
+    # Room for the numbers on the right.
+    axes.set_xlim(min(low, 0.5), 1.5 * max(high, 2))
+    for i, row in enumerate(chosen):
+        ratios = [row.ratio, *([] if row.torch_ratio is None else [row.torch_ratio])]
+        axes.annotate(
+            ", ".join(map(times, ratios)),
+            (max(1, *ratios), i),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=6,
+        )
     axes.set_ylim(-0.7, len(chosen) - 0.3)
     axes.set_yticks(places, [f"{row.case}  {row.what}" for row in chosen], fontsize=7)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")

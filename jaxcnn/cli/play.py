@@ -71,6 +71,7 @@ class Play:
         return Inside(
             run.params,
             name=f"{c.model} of {self.run_folder.name or self.run_folder}, step {run.step}",
+            network=c.model,
             class_names=run.class_names,
             layers=programs.LAYERS[c.layers],
             ties=RECIPES[c.recipe].ties,

@@ -2,11 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from .._errors import CommandError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..mnist.run.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -14,13 +19,15 @@ class Visualize:
     """Draw a run: its learning curves, confusions, worst mistakes, filters, and one example.
 
     The example is drawn forward (every activation) and backward (the gradient of its loss at every
-    activation), to be read side by side.
+    activation), to be read side by side. Unless one is named, it is the worst mistake, beside a
+    digit of its class that is recognised: whose gradient is next to nothing.
     """
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]
     """The run's folder, as `jaxcnn train` printed it."""
     index: int | None = None
-    """Which example of the test set to follow through the network; the worst mistake by default."""
+    """Which example of the test set to follow through the network; the worst mistake by default,
+    and a right one beside it."""
     image: Path | None = None
     """A picture of a digit to follow instead."""
     label: int | None = None
@@ -40,44 +47,42 @@ class Visualize:
         import jaxcnn.mnist
 
         from ..mnist import plot, recipe
-        from ..mnist.data import image
 
         run = jaxcnn.mnist.load(self.run_folder)
         names = run.class_names
-        # A picture of one's own needs no test set, which may not be at hand.
-        dataset = None if self.image else run.load_data(self.data_dir)
         published = recipe.PUBLISHED_CURVE if run.configuration.recipe == "post" else None
         figures: dict[str, Any] = {
             "learning_curves": plot.learning_curves(run.folder.read_metrics(), published=published),
-            "filters": plot.filters(run.params),
         }
-        if dataset is not None:
-            p = run.probabilities(dataset.test_images)
-            labels = dataset.test_labels.astype(int)
+        if any(name.startswith("conv") for name in run.places):
+            figures["filters"] = plot.filters(run.params)
+        if self.image is not None:
+            # A picture of one's own needs no test set, which may not be at hand.
+            examples = {"": self._own(run, self.image)}
+        else:
+            dataset = run.load_data(self.data_dir)
+            p, labels = run.probabilities(dataset.test_images), dataset.test_labels.astype(int)
             figures["confusion_matrix"] = plot.confusion_matrix(
                 labels, p.argmax(-1), class_names=names
             )
             figures["worst_mistakes"] = plot.worst_mistakes(
                 dataset.test_images, labels, p, class_names=names
             )
-            # The gradient of a digit that is recognised is next to nothing: noise.
-            worst = int(p[np.arange(len(labels)), labels].argmin())
-            index = worst if self.index is None else self.index
-            if not 0 <= index < len(labels):
-                raise CommandError(f"--index {index} must be from 0 to {len(labels) - 1}.")
-            example, label = dataset.test_images[index], int(labels[index])
-            note = f"test example {index}, a {names[label]}, taken for {names[p[index].argmax()]}"
-        else:
-            assert self.image is not None
-            example = image.read(self.image)
-            predicted = int(run.predict(example))
-            label = predicted if self.label is None else self.label
-            note = f"{self.image.name}, "
-            note += "taken for" if self.label is None else "labelled"
-            note += f" {names[label]}"
-        places, gradients = run.activations(example), run.gradients(example, label)
-        figures["activations"] = plot.activation_figure(places, class_names=names, note=note)
-        figures["gradients"] = plot.gradient_figure(gradients, class_names=names, note=note)
+            examples = {
+                suffix: (
+                    dataset.test_images[i],
+                    int(labels[i]),
+                    f"test example {i}, a {names[labels[i]]}, taken for {names[p[i].argmax()]}",
+                )
+                for suffix, i in self._indices(labels, p).items()
+            }
+        for suffix, (example, label, note) in examples.items():
+            places, gradients = run.activations(example), run.gradients(example, label)
+            of_truth = max(float(places["probabilities"][label]), np.finfo(np.float32).tiny)
+            how: dict[str, Any] = {"class_names": names, "model": run.configuration.model}
+            how["note"] = f"{note}; its loss is {-np.log(of_truth):.2g}"
+            figures[f"activations{suffix}"] = plot.activation_figure(places, **how)
+            figures[f"gradients{suffix}"] = plot.gradient_figure(gradients, **how)
 
         folder = self.out or run.folder.path / "pictures"
         try:
@@ -91,6 +96,29 @@ class Visualize:
                 f"{folder} cannot be written: {error.strerror}. Name another folder with --out."
             ) from None
         return 0
+
+    def _own(self, run: "Trained", path: Path) -> tuple["np.ndarray", int, str]:
+        """One's own picture as an image, its label, and what is said of it."""
+        from ..mnist.data import image
+
+        example = image.read(path)
+        label = int(run.predict(example)) if self.label is None else self.label
+        says = "taken for" if self.label is None else "labelled"
+        return example, label, f"{path.name}, {says} {run.class_names[label]}"
+
+    def _indices(self, labels: "np.ndarray", p: "np.ndarray") -> dict[str, int]:
+        """Which test examples to follow, by what is added to the names of their pictures."""
+        import numpy as np
+
+        if self.index is not None:
+            if not 0 <= self.index < len(labels):
+                raise CommandError(f"--index {self.index} must be from 0 to {len(labels) - 1}.")
+            return {"": self.index}
+        of_truth = p[np.arange(len(labels)), labels]
+        worst = int(of_truth.argmin())
+        right = np.flatnonzero((labels == labels[worst]) & (p.argmax(-1) == labels))
+        beside = {"_of_a_right_one": int(right[of_truth[right].argmax()])} if len(right) else {}
+        return {"": worst, **beside}
 
     def _check(self) -> None:
         if self.image is not None and self.index is not None:

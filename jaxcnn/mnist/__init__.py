@@ -34,6 +34,7 @@ def train(
     keep: int = 3,
     devices: int | None = None,
     compilation_cache: bool = False,
+    tensorboard: bool = False,
     quiet: bool = False,
 ) -> Trained:
     """Train as `jaxcnn train` does, and return the run as `load` does.
@@ -42,7 +43,8 @@ def train(
         dataset: what to learn; None takes MNIST if it can be had, else scikit-learn's digits.
         data_dir: folder with the four IDX files; else `$JAXCNN_DATA_DIR`, a cache, a download.
         recipe: how to train; None takes "fast", or "small" for a small training set.
-        model: "post" (None), or "wide".
+        model: "post" (None), "wide", or a network in words, such as "conv 8 5x5, pool 2, conv 16
+            3x3, pool 2, dense 64": see `jaxcnn.mnist.description`.
         epochs: passes over the training set; None takes the recipe's.
         steps: updates in all; with epochs, whichever ends first.
         batch_size: examples a step, over all devices together.
@@ -56,6 +58,8 @@ def train(
         devices: how many devices share each batch; None takes all.
         compilation_cache: keep compiled programs from one process to the next. It is a setting of
             JAX's, and stays for whatever the process does next.
+        tensorboard: write losses and accuracies for TensorBoard too, to tensorboard/ in the run's
+            folder. It needs the extra `tensorboard`.
         quiet: print nothing.
 
     Raises:

@@ -72,7 +72,8 @@ def program(run: "Trained") -> jax.export.Exported:
 
     def logits(images: jax.Array) -> jax.Array:
         dtype = jax.tree.leaves(params)[0].dtype
-        return model.apply(params, images[..., None].astype(dtype), layers=layers)
+        x = images[..., None].astype(dtype)
+        return model.apply(params, x, model=run.configuration.model, layers=layers)
 
     (n,) = jax.export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, model.IMAGE_SIZE, model.IMAGE_SIZE), jnp.float32)

@@ -1,16 +1,16 @@
-"""The network of the post and its wide sister, as functions of a dictionary of parameters.
+"""The network of the post, and others in words, as functions of a dictionary of parameters.
 
-Both are four convolutions, a max-pool after the second and the fourth, and two dense layers:
+The post's is four convolutions, a max-pool after the second and the fourth, and two dense layers:
 
     CONV, ReLU, CONV, ReLU, POOL, CONV, ReLU, CONV, ReLU, POOL, dense 128, ReLU, dense 10
 
-with SAME padding. "post" has kernels of 5x5, 5x5, 3x3, 3x3 and 4, 4, 8, 16 channels; "wide" has
-3x3 kernels and 32, 32, 64, 64 channels. Every operation comes from the module `layers`:
-`jaxcnn`, the hand-written rules, or `jaxcnn.reference`, the same network left to autodiff.
+with SAME padding; "wide", its sister, differs in its channels and kernels alone. `description.py`
+has both in the words in which any other network is given. Every operation comes from the module
+`layers`: `jaxcnn`, the hand-written rules, or `jaxcnn.reference`, the same left to autodiff.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,26 +20,29 @@ import numpy as np
 import jaxcnn
 
 from ..pooling import Ties
+from . import description
+from .description import CLASSES as CLASSES
+from .description import IMAGE_SIZE as IMAGE_SIZE
+from .description import MODELS as MODELS
 
 Params = dict[str, dict[str, jax.Array]]
 
-# Kernel width and output channels of conv1 to conv4.
-MODELS: Mapping[str, tuple[tuple[int, int], ...]] = {
-    "post": ((5, 4), (5, 4), (3, 8), (3, 16)),
-    "wide": ((3, 32), (3, 32), (3, 64), (3, 64)),
-}
 INITIALIZATIONS = ("he", "post")
-IMAGE_SIZE = 28
-HIDDEN = 128
-CLASSES = 10
 
-# Every place of the network in the order of the forward pass.
-NAMES = (
-    "input",
-    *("conv1", "relu1", "conv2", "relu2", "pool1"),
-    *("conv3", "relu3", "conv4", "relu4", "pool2"),
-    *("dense1", "relu5", "logits", "probabilities"),
-)
+
+def names(model: str = "post") -> tuple[str, ...]:
+    """Every place of a network in the order of the forward pass.
+
+    Examples:
+        >>> names("conv 8 5x5, pool 2")
+        ('input', 'conv1', 'relu1', 'pool1', 'logits', 'probabilities')
+    """
+    places = [[layer.place, layer.relu] for layer in description.read(model)]
+    return ("input", *(name for both in places for name in both if name), "probabilities")
+
+
+# Those of the post's network.
+NAMES = names()
 
 
 def shapes(model: str = "post") -> dict[str, tuple[int, ...]]:
@@ -49,14 +52,7 @@ def shapes(model: str = "post") -> dict[str, tuple[int, ...]]:
         >>> shapes("post")["conv2"], shapes("post")["dense1"]
         ((5, 5, 4, 4), (784, 128))
     """
-    if model not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(MODELS)}; got {model!r}")
-    result, channels = {}, 1
-    for number, (width, features) in enumerate(MODELS[model], start=1):
-        result[f"conv{number}"] = (width, width, channels, features)
-        channels = features
-    flat = (IMAGE_SIZE // 4) ** 2 * channels
-    return result | {"dense1": (flat, HIDDEN), "dense2": (HIDDEN, CLASSES)}
+    return {layer.name: layer.weights for layer in description.read(model) if layer.weights}
 
 
 def init(
@@ -66,7 +62,7 @@ def init(
 
     Args:
         key: a JAX random key.
-        model: "post" or "wide".
+        model: "post", "wide", or a network in words, see `description`.
         scheme: "he": weights N(0, 2 / fan in), biases 0, which keeps the variance of the
             activations through ReLU layers (He et al. 2015). "post": as the post's notebook,
             weights N(0, 1) times 0.5 in convolutions and 0.1 in dense layers, biases 0.15 and 1.15.
@@ -108,13 +104,20 @@ def pixels(images: jax.Array | np.ndarray, dtype: Any = jnp.float32) -> jax.Arra
 
 
 def apply(
-    params: Params, images: jax.Array, *, layers: Any = jaxcnn, ties: Ties = "first"
+    params: Params,
+    images: jax.Array,
+    *,
+    model: str = "post",
+    layers: Any = jaxcnn,
+    ties: Ties = "first",
 ) -> jax.Array:
     """Logits `[N.., 10]` of images `[N.., 28, 28, 1]`, floats of the parameters' dtype.
 
     Args:
-        params: as `init` makes them; the widths of the network are read off their shapes.
+        params: as `init` makes them.
         images: the input, see `pixels`.
+        model: whose layers, in their order. Channels and kernels are read off the parameters, so
+            "post" stands for "wide" too.
         layers: the module whose conv, relu, max_pool and dense are used.
         ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
 
@@ -122,11 +125,13 @@ def apply(
         >>> apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1))).shape
         (2, 10)
     """
-    return _forward(params, images, layers, ties)
+    return _forward(params, images, model, layers, ties)
 
 
-def activations(params: Params, images: jax.Array, *, layers: Any = jaxcnn) -> dict[str, jax.Array]:
-    """Every activation of the forward pass by its name, in the order of `NAMES` (jit sorts them).
+def activations(
+    params: Params, images: jax.Array, *, model: str = "post", layers: Any = jaxcnn
+) -> dict[str, jax.Array]:
+    """Every activation of the forward pass by its name, in the order of `names` (jit sorts them).
 
     Examples:
         >>> places = activations(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1)))
@@ -139,7 +144,7 @@ def activations(params: Params, images: jax.Array, *, layers: Any = jaxcnn) -> d
         places[name] = x
         return x
 
-    logits = _forward(params, images, layers, "first", keep)
+    logits = _forward(params, images, model, layers, "first", keep)
     return places | {"probabilities": layers.softmax(logits)}
 
 
@@ -148,6 +153,7 @@ def activation_gradients(
     images: jax.Array,
     labels: jax.Array,
     *,
+    model: str = "post",
     layers: Any = jaxcnn,
     ties: Ties = "first",
 ) -> dict[str, jax.Array]:
@@ -162,6 +168,7 @@ def activation_gradients(
         params: as for `apply`.
         images: `[N.., 28, 28, 1]`.
         labels: integers `[N..]`.
+        model: whose layers, as for `apply`.
         layers: the module whose rules (or whose autodiff) carry the gradient.
         ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
 
@@ -171,11 +178,11 @@ def activation_gradients(
         >>> gradients["logits"].shape, bool(jnp.all(gradients["logits"][0].argmin() == 3))
         ((2, 10), True)
     """
-    places = activations(params, images, layers=layers)
+    places = activations(params, images, model=model, layers=layers)
     probabilities = places.pop("probabilities")
 
     def loss(zeros: dict[str, jax.Array]) -> jax.Array:
-        logits = _forward(params, images, layers, ties, lambda name, x: x + zeros[name])
+        logits = _forward(params, images, model, layers, ties, lambda name, x: x + zeros[name])
         return layers.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     gradients = jax.grad(loss)(jax.tree.map(jnp.zeros_like, places))
@@ -188,23 +195,27 @@ def activation_gradients(
 def _forward(
     params: Params,
     images: jax.Array,
+    model: str,
     layers: Any,
     ties: Ties,
     at: Callable[[str, jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
-    def activated(layer: Callable, x: jax.Array, name: str, number: int) -> jax.Array:
-        w, b = params[name]["w"], params[name]["b"]
-        if at is None:  # nobody looks between them: relu belongs to the layer
-            return layer(x, w, b, activation="relu")
-        return seen(f"relu{number}", layers.relu(seen(name, layer(x, w, b))))
-
     seen = at or (lambda name, x: x)
-    x = seen("input", images)
-    for number in (1, 2, 3, 4):
-        x = activated(layers.conv, x, f"conv{number}", number)
-        if number % 2 == 0:
-            x = seen(f"pool{number // 2}", layers.max_pool(x, (2, 2), (2, 2), ties=ties))
-    # An explicit size and no -1, which an empty batch leaves undecided.
-    x = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:]))
-    x = activated(layers.dense, x, "dense1", 5)
-    return seen("logits", layers.dense(x, params["dense2"]["w"], params["dense2"]["b"]))
+    x, flat = seen("input", images), False
+    for layer in description.read(model):
+        if layer.kind == "pool":
+            window = (layer.size, layer.size)
+            x = seen(layer.name, layers.max_pool(x, window, window, ties=ties))
+            continue
+        if layer.kind == "dense" and not flat:
+            # An explicit size and no -1, which an empty batch leaves undecided.
+            x, flat = x.reshape(*x.shape[:-3], math.prod(x.shape[-3:])), True
+        w, b = params[layer.name]["w"], params[layer.name]["b"]
+        apply_layer = layers.conv if layer.kind == "conv" else layers.dense
+        if layer.relu is None:
+            x = seen(layer.place, apply_layer(x, w, b))
+        elif at is None:  # nobody looks between them: relu belongs to the layer
+            x = apply_layer(x, w, b, activation="relu")
+        else:
+            x = seen(layer.relu, layers.relu(seen(layer.place, apply_layer(x, w, b))))
+    return x

@@ -16,6 +16,8 @@ import optax
 from ..pooling import Ties
 from .augmentation import Augmentation, affine
 
+Rate = float | optax.Schedule
+
 # Validation accuracy after the update of steps 0, 50, ..., 350, as the post's notebook shows it.
 PUBLISHED_CURVE = {
     0: 0.1007,
@@ -40,7 +42,8 @@ class Recipe:
         steps: how many, for a recipe that stops within an epoch; else None.
         batch_size: examples a step.
         learning_rate: constant, or the peak of the schedule.
-        optimizer: `(learning_rate, steps, batch_size) -> optax.GradientTransformation`.
+        optimizer: `(learning_rate, steps, batch_size) -> optax.GradientTransformation`; an Optax
+            schedule as its learning rate takes the place of the recipe's own.
         falls: whether the learning rate falls towards the last step.
         shuffle_once: keep the first epoch's order in all epochs.
         evaluate_every: steps from one evaluation to the next; None for every epoch.
@@ -56,7 +59,7 @@ class Recipe:
     steps: int | None
     batch_size: int
     learning_rate: float
-    optimizer: Callable[[float, int, int], optax.GradientTransformation]
+    optimizer: Callable[[Rate, int, int], optax.GradientTransformation]
     falls: bool = True
     shuffle_once: bool = False
     evaluate_every: int | None = None
@@ -70,39 +73,39 @@ def _weights_only(params: Any) -> Any:
     return {layer: {name: name == "w" for name in params[layer]} for layer in params}
 
 
-def _post(learning_rate: float, steps: int, batch_size: int) -> optax.GradientTransformation:
+def _post(learning_rate: Rate, steps: int, batch_size: int) -> optax.GradientTransformation:
     """Momentum as the post writes it, v = 0.9 v + g, on the gradient with 2/m of each weight."""
     del steps
     return optax.chain(
         optax.add_decayed_weights(2 / batch_size, mask=_weights_only),
         optax.trace(decay=0.9),
-        optax.scale(-learning_rate),
+        optax.scale_by_learning_rate(learning_rate),
     )
 
 
-def _fast(learning_rate: float, steps: int, batch_size: int) -> optax.GradientTransformation:
+def _cycle(peak: Rate, steps: int, warmup: int) -> optax.Schedule:
+    """Up to the peak, then down to nothing at the last step; a schedule is left as it is."""
+    if callable(peak):
+        return peak
+    return optax.warmup_cosine_decay_schedule(
+        init_value=peak / 10,
+        peak_value=peak,
+        warmup_steps=max(1, warmup),
+        decay_steps=max(2, steps),
+        end_value=peak / 1000,
+    )
+
+
+def _fast(learning_rate: Rate, steps: int, batch_size: int) -> optax.GradientTransformation:
     """NAdam under one cycle: a short warm-up, then down to nothing at the last step."""
     del batch_size
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=learning_rate / 10,
-        peak_value=learning_rate,
-        warmup_steps=max(1, steps // 5),
-        decay_steps=max(2, steps),
-        end_value=learning_rate / 1000,
-    )
-    return optax.nadam(schedule, b1=0.9, b2=0.99)
+    return optax.nadam(_cycle(learning_rate, steps, steps // 5), b1=0.9, b2=0.99)
 
 
-def _best(learning_rate: float, steps: int, batch_size: int) -> optax.GradientTransformation:
+def _best(learning_rate: Rate, steps: int, batch_size: int) -> optax.GradientTransformation:
     """AdamW with decay on the weights alone, under the same schedule."""
     del batch_size
-    schedule = optax.warmup_cosine_decay_schedule(
-        init_value=learning_rate / 10,
-        peak_value=learning_rate,
-        warmup_steps=max(1, steps // 10),
-        decay_steps=max(2, steps),
-        end_value=learning_rate / 1000,
-    )
+    schedule = _cycle(learning_rate, steps, steps // 10)
     return optax.adamw(schedule, b2=0.99, weight_decay=1e-2, mask=_weights_only)
 
 

@@ -20,7 +20,7 @@ import optax
 import jaxcnn
 
 from ..pooling import Ties
-from . import model
+from .model import apply, pixels
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[["State", jax.Array, jax.Array], tuple["State", dict[str, jax.Array]]]
@@ -74,6 +74,7 @@ def final_params(state: State) -> Any:
 def make_step(
     optimizer: optax.GradientTransformation,
     *,
+    model: str = "post",
     layers: ModuleType = jaxcnn,
     augment: Augmentation | None = None,
     label_smoothing: float = 0.0,
@@ -84,6 +85,7 @@ def make_step(
 
     Args:
         optimizer: the Optax optimiser.
+        model: whose layers, as for `model.apply`.
         layers: the module whose layers the network is made of: `jaxcnn`, whose gradients are
             hand-written, or `jaxcnn.reference`, the same network left to autodiff.
         augment: `augment(key, images) -> images` over floats `[N, 28, 28, 1]`, or None.
@@ -98,8 +100,8 @@ def make_step(
         not jitted: jit it, or put it into a loop.
     """
 
-    def mean_loss(params, images, labels):
-        logits = model.apply(params, images, layers=layers, ties=ties)
+    def mean_loss(params: Any, images: jax.Array, labels: jax.Array):
+        logits = apply(params, images, model=model, layers=layers, ties=ties)
         if label_smoothing:
             targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
             targets = optax.smooth_labels(targets, label_smoothing)
@@ -110,7 +112,7 @@ def make_step(
 
     def step(state: State, images: jax.Array, labels: jax.Array):
         labels = labels.astype(jnp.int32)
-        x = model.pixels(images, _dtype(state.params))
+        x = pixels(images, _dtype(state.params))
         if augment is not None:
             key = jax.random.wrap_key_data(state.key)
             x = augment(jax.random.fold_in(key, state.step), x)
@@ -145,8 +147,10 @@ def make_chunk(step: Step) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
         else replicated, and it is data parallel.
     """
 
-    def chunk(state: State, images: jax.Array, labels: jax.Array, order: jax.Array, count):
-        def body(i, carry):
+    def chunk(
+        state: State, images: jax.Array, labels: jax.Array, order: jax.Array, count: jax.Array
+    ) -> Any:
+        def body(i: jax.Array, carry: Any) -> Any:
             state, metrics = carry
             examples = order[i]
             state, new = step(state, images[examples], labels[examples])
@@ -159,10 +163,11 @@ def make_chunk(step: Step) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
     return chunk
 
 
-def make_logits(*, layers: ModuleType = jaxcnn) -> Callable[..., jax.Array]:
+def make_logits(*, model: str = "post", layers: ModuleType = jaxcnn) -> Callable[..., jax.Array]:
     """Build `logits(params, images, order, count) -> [batches, N, 10]`: a forward pass, batched.
 
     Args:
+        model: whose layers, as for `model.apply`.
         layers: `jaxcnn` or `jaxcnn.reference`, as for `make_step`.
 
     Returns:
@@ -171,12 +176,12 @@ def make_logits(*, layers: ModuleType = jaxcnn) -> Callable[..., jax.Array]:
         Batches from `count` on are left zero.
     """
 
-    def logits(params: Any, images: jax.Array, order: jax.Array, count) -> jax.Array:
+    def logits(params: Any, images: jax.Array, order: jax.Array, count: jax.Array) -> jax.Array:
         dtype = _dtype(params)
 
-        def body(i, out):
-            x = model.pixels(images[order[i]], dtype)
-            return out.at[i].set(model.apply(params, x, layers=layers))
+        def body(i: jax.Array, out: jax.Array) -> jax.Array:
+            x = pixels(images[order[i]], dtype)
+            return out.at[i].set(apply(params, x, model=model, layers=layers))
 
         return jax.lax.fori_loop(0, count, body, jnp.zeros((*order.shape, 10), dtype))
 

@@ -1,5 +1,6 @@
 """A run from the choices made for it: checked, completed from the recipe, begun or gone on with."""
 
+import importlib
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import jax
 import numpy as np
 
 from .._errors import CommandError
-from . import model
+from . import description
 from .data import sources
 from .machine import compilation_cache, distributed
 from .run.configuration import Configuration
@@ -23,10 +24,18 @@ from .run.folder import RunFolder, new_name, warn_of_changes
 
 if TYPE_CHECKING:
     from .data.sources import Dataset
+    from .rate_search import Search
     from .recipe import Recipe
     from .run.fit import Outcome, Run
     from .run.trained import Trained
 
+# What a search for a learning rate has no use for, by what it is where nothing is given.
+_OF_A_RUN: dict[str, Any] = {
+    **dict.fromkeys(("epochs", "steps", "learning_rate", "out", "checkpoint_every", "devices")),
+    **dict.fromkeys(("coordinator", "processes", "process_id")),
+    **dict.fromkeys(("resume", "tensorboard"), False),
+    "keep": 3,
+}
 _KEPT = ("dataset", "recipe", "model", "layers", "batch_size", "seed")
 
 
@@ -53,6 +62,7 @@ class Training:
     processes: int | None = None
     process_id: int | None = None
     compilation_cache: bool | None = None
+    tensorboard: bool = False
     quiet: bool = False
 
     def result(self) -> "Trained":
@@ -95,6 +105,7 @@ class Training:
                 save_every=self.checkpoint_every,
                 keep=self.keep,
                 clock_start=started,
+                tensorboard=self.tensorboard,
                 quiet=self.quiet,
             )
             if distributed.is_first() and not self.quiet:
@@ -106,6 +117,21 @@ class Training:
         finally:
             folder.close()
 
+    def search(self) -> "Search":
+        """Look for a learning rate; no run is made."""
+        for name, default in _OF_A_RUN.items():
+            if (given := getattr(self, name)) != default:
+                raise CommandError(
+                    f"{_flag(name)} {given} does not go with --find-learning-rate, which makes no"
+                    " run: leave it out."
+                )
+        self._check()
+        compilation_cache.CompilationCache(on=self.compilation_cache)
+        from . import rate_search
+
+        dataset = sources.load_again(self.dataset, None, self.data_dir)
+        return rate_search.search(self._configuration(dataset, None), dataset)
+
     def _check(self) -> None:
         for name in ("epochs", "steps", "batch_size", "keep", "checkpoint_every", "processes"):
             value = getattr(self, name)
@@ -116,6 +142,13 @@ class Training:
         rate = self.learning_rate
         if rate is not None and not (rate > 0 and math.isfinite(rate)):
             raise CommandError(f"--learning-rate {rate} must be a positive number.")
+        if self.model is not None:
+            try:
+                description.read(self.model)
+            except ValueError as error:
+                raise CommandError(f"--model: {error}.") from None
+        if self.tensorboard:
+            importlib.import_module("tensorboardX")  # which may be missing: now, not in a minute
         if self.resume and self.out is None:
             raise CommandError("--resume needs --out, the folder of the run to continue.")
 
@@ -126,10 +159,7 @@ class Training:
         folder = RunFolder(self.out)
 
         def read() -> Any:
-            if not folder.has_config():
-                print(f"nothing to resume in {folder.path}: beginning the run", file=sys.stderr)
-                return None
-            return folder.read_config()[1]
+            return folder.read_config()[1] if folder.has_config() else None
 
         record = _on_first(read)
         if record is None:
@@ -137,6 +167,8 @@ class Training:
         stored = Configuration.from_json(record["configuration"], folder.config_path)
         for name in _KEPT:
             given, kept = getattr(self, name), getattr(stored, name)
+            if name == "model" and given is not None:
+                given, kept = description.canonical(given), description.canonical(kept)
             if given is not None and given != kept:
                 raise self._mismatch(name, given, f"whose {name.replace('_', ' ')} is {kept}")
         return folder, stored, record
@@ -162,7 +194,7 @@ class Training:
         if stored is None:
             return Configuration(
                 dataset=dataset.name,
-                model=self.model or "post",
+                model=description.canonical(self.model or "post"),
                 recipe=recipe.name,
                 layers=self.layers or "jaxcnn",
                 steps=self._steps(recipe, examples // batch_size),
@@ -209,6 +241,8 @@ class Training:
             if folder is None:
                 folder = RunFolder(self.out or new_name(configuration))
             (folder.reopen if resumed else folder.create)()
+            if resumed and not record:
+                print(f"nothing to resume in {folder.path}: beginning the run", file=sys.stderr)
             if record and record.get("data") != dict(dataset.digests):
                 raise CommandError(
                     f"the data is not what the run in {folder.path} was trained on: the"
@@ -277,14 +311,11 @@ def _headline(
     configuration: Configuration, dataset: "Dataset", devices: int, folder: RunFolder
 ) -> str:
     c = configuration
-    shapes = model.shapes(c.model)
-    layers = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
-    count = sum(math.prod(shape) + shape[-1] for shape in shapes.values())
     return (
         f"{c.dataset}: {len(dataset.train_labels):,} examples to learn from, network {c.model},"
         f" recipe {c.recipe}, {c.steps} steps of {c.batch_size} on {devices}"
         f" device{'s' if devices > 1 else ''}; run folder {folder.path}\n"
-        f"{count:,} parameters: {layers}"
+        f"{description.summary(c.model)}"
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 import jaxcnn
 
-from ..mnist import model
+from ..mnist import description, model
 from ..pooling import Ties
 from .canvas import CANVAS
 from .strokes import WAYS, curve
@@ -43,6 +43,7 @@ class Inside:
         params: Mapping[str, Any],
         *,
         name: str,
+        network: str = "post",
         class_names: tuple[str, ...] = tuple("0123456789"),
         layers: Any = jaxcnn,
         ties: Ties = "first",
@@ -52,12 +53,14 @@ class Inside:
         Args:
             params: as `mnist.model.init` makes them.
             name: what the page calls the network.
+            network: "post", "wide", or the network in words, see `mnist.description`.
             class_names: what the ten outputs stand for.
             layers: the module whose layers are used, `jaxcnn` or `jaxcnn.reference`.
             ties: where the max-pools send the gradient of tied elements.
         """
         self.params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), dict(params))
         self.name, self.class_names, self.ties = name, class_names, ties
+        self._network = network
         example = (
             self.params,
             np.zeros((model.IMAGE_SIZE,) * 2, np.uint8),
@@ -65,14 +68,14 @@ class Inside:
             np.float32(0),
         )
 
-        def program(params, image, label, rate):
-            parts = _look(params, image, label, rate, layers=layers, ties=ties)
-            return jnp.concatenate([part.ravel() for part in parts.values()])
+        def look(*of: Any) -> dict[str, jax.Array]:
+            return _look(*of, network=network, layers=layers, ties=ties)
 
-        shapes = jax.eval_shape(
-            lambda *a: list(_look(*a, layers=layers, ties=ties).values()), *example
-        )
-        names = _names()
+        def program(*of: Any) -> jax.Array:
+            return jnp.concatenate([part.ravel() for part in look(*of).values()])
+
+        shapes = jax.eval_shape(lambda *of: list(look(*of).values()), *example)
+        names = _names(network)
         self.sections = {n: s.shape for n, s in zip(names, shapes, strict=True)}
         self._program = jax.jit(program).lower(*example).compile()
 
@@ -95,12 +98,12 @@ class Inside:
 
     def weights(self) -> np.ndarray:
         """Every parameter as one row of float32 numbers, in the order of the description."""
-        leaves = [np.ravel(self.params[n][part]) for n, part in _parameters(self.params)]
+        leaves = [np.ravel(self.params[n][part]) for n, part in _parameters(self._network)]
         return np.concatenate(leaves)
 
     def description(self) -> dict[str, Any]:
         """What the page has to know of the network and of a row; JSON has a form for all of it."""
-        parameters = _parameters(self.params)
+        parameters = _parameters(self._network)
         # Of a dress there is no example that a pen writes.
         written = range(10) if self.class_names == tuple("0123456789") else ()
         return {
@@ -109,7 +112,12 @@ class Inside:
             "ties": self.ties,
             "canvas": CANVAS,
             "max_rate": MAX_RATE,
-            "places": list(model.NAMES),
+            "places": list(model.names(self._network)),
+            "windows": {
+                layer.name: layer.size
+                for layer in description.read(self._network)
+                if layer.kind == "pool"
+            },
             "sections": [[name, list(shape)] for name, shape in self.sections.items()],
             "weights": [
                 [f"{n}.{part}", list(self.params[n][part].shape)] for n, part in parameters
@@ -120,34 +128,49 @@ class Inside:
         }
 
 
-def _parameters(params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name, part) for name in model.shapes() for part in ("w", "b")]
+def _parameters(network: str) -> list[tuple[str, str]]:
+    return [(name, part) for name in model.shapes(network) for part in ("w", "b")]
 
 
-def _names() -> list[str]:
+def _kernels(network: str) -> list[tuple[str, str]]:
+    return [(name, part) for name, part in _parameters(network) if name.startswith("conv")]
+
+
+def _names(network: str) -> list[str]:
     kinds = ("x", "dx", "after")
-    places = [f"{kind}.{name}" for kind in kinds for name in model.NAMES]
-    kernels = [f"d.conv{n}.{part}" for n in range(1, 5) for part in ("w", "b")]
+    places = [f"{kind}.{name}" for kind in kinds for name in model.names(network)]
+    kernels = [f"d.{name}.{part}" for name, part in _kernels(network)]
     return [*places, *kernels, "loss", "label"]
 
 
-def _look(params, image, label, rate, *, layers: Any, ties: Ties) -> dict[str, jax.Array]:
+def _look(
+    params: Any,
+    image: jax.Array,
+    label: jax.Array,
+    rate: jax.Array,
+    *,
+    network: str,
+    layers: Any,
+    ties: Ties,
+) -> dict[str, jax.Array]:
     x = model.pixels(image[None])
-    forward = model.activations(params, x, layers=layers)
+    forward = model.activations(params, x, model=network, layers=layers)
     chosen = jnp.where(label < 0, forward["logits"].argmax(-1).astype(jnp.int32), label[None])
-    backward = model.activation_gradients(params, x, chosen, layers=layers, ties=ties)
+    backward = model.activation_gradients(
+        params, x, chosen, model=network, layers=layers, ties=ties
+    )
 
-    def loss(params):
-        logits = model.apply(params, x, layers=layers, ties=ties)
+    def loss(params: Any) -> jax.Array:
+        logits = model.apply(params, x, model=network, layers=layers, ties=ties)
         return layers.softmax_cross_entropy_with_integer_labels(logits, chosen).mean()
 
     before, g = jax.value_and_grad(loss)(params)
     moved = jax.tree.map(lambda w, dw: w - rate * dw, params, g)
-    after = model.activations(moved, x, layers=layers)
+    after = model.activations(moved, x, model=network, layers=layers)
     parts = {}
     for kind, values in (("x", forward), ("dx", backward), ("after", after)):
-        parts |= {f"{kind}.{name}": values[name][0] for name in model.NAMES}
-    parts |= {f"d.conv{n}.{p}": g[f"conv{n}"][p] for n in range(1, 5) for p in ("w", "b")}
+        parts |= {f"{kind}.{name}": values[name][0] for name in model.names(network)}
+    parts |= {f"d.{name}.{part}": g[name][part] for name, part in _kernels(network)}
     parts["loss"] = jnp.stack([before, loss(moved)])
     parts["label"] = chosen.astype(jnp.float32)
-    return {name: parts[name] for name in _names()}
+    return {name: parts[name] for name in _names(network)}

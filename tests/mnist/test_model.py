@@ -208,7 +208,7 @@ def test_pixels_are_over_255():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="model must be one of post, wide; got 'resnet'"):
+    with pytest.raises(ValueError, match="model must be one of post, wide, or layers"):
         model.init(jax.random.key(0), "resnet")
     with pytest.raises(ValueError, match="scheme must be one of he, post; got 'zeros'"):
         model.init(jax.random.key(0), scheme="zeros")

@@ -1,6 +1,7 @@
 """The pictures show the numbers they were given, on scales that tell the truth about them."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from jaxcnn.cli.visualize import Visualize
 from jaxcnn.drawing import montage
 from jaxcnn.mnist import model, plot
 from jaxcnn.mnist.data import sources
@@ -150,6 +152,11 @@ def test_filters(name):
         np.testing.assert_array_equal(shown.reshape(w.shape), w)
         largest = np.abs(w).max()
         assert image.get_clim() == (-largest, largest)
+        _, _, inputs, outputs = shapes[layer]
+        title = axes[layer].get_title("left")
+        assert ("of which" in title) == (inputs > 4 or outputs > 16)
+        assert ("in 0 to 3" in title) == (inputs > 4)
+        assert ("out 0 to 15" in title) == (outputs > 16)
     assert fits(figure)
 
 
@@ -185,6 +192,8 @@ def test_confusion_matrix_counts_and_colours_mistakes_alone():
     assert cells == {(0, 0): "2", (2, 0): "1", (1, 1): "1", (0, 1): "1", (0, 2): "1"}
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0, 0, 1], [1, 0, 0], [1, 0, 0]])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
+    # Nobody makes half a mistake.
+    assert all(tick == round(tick) for tick in figure.axes[1].get_yticks())
     assert axes.get_title() == "50.00% right, 3 of 6 wrong"
     assert fits(figure)
 
@@ -213,6 +222,42 @@ def test_worst_mistakes_come_worst_first():
     none = plot.worst_mistakes(images[1:2], labels[1:2], probabilities[1:2], class_names="abc")
     assert not none.axes
     assert [text.get_text() for text in none.texts][1:] == ["no mistake among 1"]
+
+
+def test_networks_in_words_are_drawn_row_by_row():
+    words = "pool 2, conv 3 1x1, pool 2, pool 7, dense 33"
+    rng = np.random.default_rng(0)
+    values = {
+        name: rng.random(shape)
+        for name, shape in zip(
+            model.names(words),
+            [
+                *((28, 28, 1), (14, 14, 1), (14, 14, 3), (14, 14, 3), (7, 7, 3), (1, 1, 3)),
+                *((33,), (33,), (10,), (10,)),
+            ],
+            strict=True,
+        )
+    }
+    figure = plot.activation_figure(values, class_names=DIGITS, model=words)
+    axes = axes_of(figure)
+    assert set(axes) >= set(values)
+    grid = [(p.rowspan.start, p.colspan.start) for n in values if (p := axes[n].get_subplotspec())]
+    assert grid == [
+        *((0, 0), (1, 0), (2, 0), (2, 1), (2, 2), (3, 0), (4, 0), (4, 1), (5, 0), (5, 1)),
+    ]
+    shown = picture_in(axes["dense1"]).ravel()
+    np.testing.assert_array_equal(shown[:33], values["dense1"])
+    assert np.isnan(shown[33:]).all()
+    assert fits(figure)
+
+
+def test_a_right_one_is_followed_beside_the_worst():
+    labels = np.array([1, 1, 1, 0])
+    p = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
+    command = Visualize(Path("run"))
+    assert command._indices(labels, p) == {"": 0, "_of_a_right_one": 2}
+    assert command._indices(labels[[0, 3]], p[[0, 3]]) == {"": 0}
+    assert Visualize(Path("run"), index=1)._indices(labels, p) == {"": 1}
 
 
 def test_long_class_names_fit(places):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 
 def confusion_matrix(
@@ -57,5 +58,6 @@ def confusion_matrix(
     axes.set_yticks(range(classes), class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    figure.colorbar(image, ax=axes, label="mistakes", fraction=0.045)
+    whole = MaxNLocator(nbins=6, integer=True)
+    figure.colorbar(image, ax=axes, label="mistakes", fraction=0.045, ticks=whole)
     return figure

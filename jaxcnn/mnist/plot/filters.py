@@ -1,6 +1,6 @@
 """The first filters of every convolution."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ INPUTS, OUTPUTS = 4, 16
 def filters(params: Mapping[str, Mapping[str, Any]], *, title: str = "First filters") -> Figure:
     """The kernels of each convolution: an input channel a line, an output channel a column.
 
-    Of many channels the first 4 and the first 16 are shown. Each layer has a scale of its own,
-    white at zero.
+    Of many channels the first 4 and the first 16 are shown, and the panel's title says so. Each
+    layer has a scale of its own, white at zero.
 
     Args:
         params: as `model.init` makes them.
@@ -36,7 +36,10 @@ def filters(params: Mapping[str, Mapping[str, Any]], *, title: str = "First filt
         image = show(axes, montage(w.reshape(height, width, -1), outputs), signed=True)
         axes.set_label(name)
         whole = " x ".join(map(str, kernels[name].shape))
-        axes.set_title(f"{name}   {whole} (height x width x in x out)", fontsize=10, loc="left")
+        title_ = f"{name}   {whole} (height x width x in x out)"
+        if left_out := _left_out(kernels[name].shape[2:], (inputs, outputs)):
+            title_ += f", of which {left_out}"
+        axes.set_title(title_, fontsize=10, loc="left")
         axes.set_xticks((width + 1) * np.arange(outputs) + (width - 1) / 2, range(outputs))
         axes.set_yticks((height + 1) * np.arange(inputs) + (height - 1) / 2, range(inputs))
         axes.tick_params(length=0, labelsize=8)
@@ -44,3 +47,13 @@ def filters(params: Mapping[str, Mapping[str, Any]], *, title: str = "First filt
         scale_beside(axes, image, signed=True)
     panels[-1, 0].set_xlabel("out", fontsize=8)
     return figure
+
+
+def _left_out(whole: Sequence[int], shown: Sequence[int]) -> str:
+    """Such as "in 0 to 3 and out 0 to 15 are shown"; empty where all are."""
+    parts = [
+        f"{name} 0 to {some - 1}"
+        for name, all_, some in zip(("in", "out"), whole, shown, strict=True)
+        if some < all_
+    ]
+    return f"{' and '.join(parts)} are shown" if parts else ""

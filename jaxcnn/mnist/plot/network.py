@@ -12,16 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...drawing import largest, montage, scale_beside, show
+from ..model import names
 
-_ROWS = (
-    ("input",),
-    ("conv1", "relu1"),
-    ("conv2", "relu2", "pool1"),
-    ("conv3", "relu3"),
-    ("conv4", "relu4", "pool2"),
-    ("dense1", "relu5"),
-    ("logits", "probabilities"),
-)
+_COLUMNS = 3
 _SIGNED = ("conv", "dense", "logits")
 _PANEL_ASPECT = 3.4
 _DENSE_COLUMNS = 32
@@ -31,6 +24,7 @@ def activation_figure(
     activations: Mapping[str, np.ndarray],
     *,
     class_names: Sequence[str],
+    model: str = "post",
     title: str = "Forward: every activation",
     note: str = "",
 ) -> Figure:
@@ -39,16 +33,18 @@ def activation_figure(
     Args:
         activations: by name, without a batch axis: maps `[H, W, C]`, vectors `[D]`.
         class_names: for the ten logits and probabilities.
+        model: whose places they are, see `model.names`.
         title: above the figure.
         note: a few words beside the input.
     """
-    return _figure(activations, class_names, title, note, backward=False)
+    return _figure(activations, class_names, model, title, note, backward=False)
 
 
 def gradient_figure(
     gradients: Mapping[str, np.ndarray],
     *,
     class_names: Sequence[str],
+    model: str = "post",
     title: str = "Backward: the gradient of the loss at every activation",
     note: str = "",
 ) -> Figure:
@@ -57,25 +53,28 @@ def gradient_figure(
     Args:
         gradients: by name, without a batch axis, as `model.activation_gradients` has them.
         class_names: for the ten logits and probabilities.
+        model: whose places they are, see `model.names`.
         title: above the figure.
         note: a few words beside the input.
     """
-    return _figure(gradients, class_names, title, note, backward=True)
+    return _figure(gradients, class_names, model, title, note, backward=True)
 
 
 def _figure(
     places: Mapping[str, np.ndarray],
     class_names: Sequence[str],
+    model: str,
     title: str,
     note: str,
     *,
     backward: bool,
 ) -> Figure:
-    figure = Figure(figsize=(13, 11), layout="constrained")
+    rows = _rows(names(model))
+    figure = Figure(figsize=(13, 0.5 + 1.5 * len(rows)), layout="constrained")
     figure.suptitle(title, fontsize=14)
-    grid = figure.add_gridspec(len(_ROWS), 3)
-    for row, names in enumerate(_ROWS):
-        for column, name in enumerate(names):
+    grid = figure.add_gridspec(len(rows), _COLUMNS)
+    for row, in_row in enumerate(rows):
+        for column, name in enumerate(in_row):
             axes = figure.add_subplot(grid[row, column])
             axes.set_label(name)
             values = np.asarray(places[name], np.float64)
@@ -98,6 +97,17 @@ def _figure(
     return figure
 
 
+def _rows(places: Sequence[str]) -> list[list[str]]:
+    """The input, then a row for each layer with weights and what follows it."""
+    rows = [["input"]]
+    for name in places[1:]:
+        begins = name.startswith(("conv", "dense", "logits"))
+        if begins or len(rows) == 1 or len(rows[-1]) == _COLUMNS:
+            rows.append([])
+        rows[-1].append(name)
+    return rows
+
+
 def columns_for(count: int, aspect: float) -> int:
     """How many square maps to a line make them largest in a panel of width = aspect * height."""
 
@@ -109,7 +119,9 @@ def columns_for(count: int, aspect: float) -> int:
 
 def _maps(axes: Axes, values: np.ndarray, *, signed: bool) -> None:
     if values.ndim == 1:
-        picture = values.reshape(-1, _DENSE_COLUMNS)
+        columns = min(_DENSE_COLUMNS, len(values))
+        filled = np.pad(values, (0, -len(values) % columns), constant_values=np.nan)
+        picture = filled.reshape(-1, columns)
     else:
         picture = montage(values, columns_for(values.shape[-1], _PANEL_ASPECT))
     image = show(axes, picture, signed=signed)

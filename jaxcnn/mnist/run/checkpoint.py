@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,12 @@ class Checkpoints:
                 return step, *self.restore(like, step)
             except CommandError as error:
                 if step == steps[0]:
-                    raise
+                    if len(steps) == 1:
+                        raise
+                    raise CommandError(
+                        f"{error} None of the {len(steps)} checkpoints there is whole: train anew"
+                        " in another folder."
+                    ) from None
                 if jax.process_index() == 0:
                     earlier = max(s for s in steps if s < step)
                     print(f"{error} Taking that of step {earlier}.", file=sys.stderr, flush=True)
@@ -208,7 +213,7 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _only_the_first_error() -> Iterator[None]:
+def _only_the_first_error() -> Generator[None]:
     """Keep what Orbax abandons after a read or write that failed from telling of it at length.
 
     It does so through asyncio's logger, in threads of its own, and when it is collected.
@@ -255,6 +260,6 @@ def _reason(error: BaseException) -> str:
         return "a part of it is missing"
     if isinstance(error, json.JSONDecodeError):
         return "its note is no JSON"
-    if "shape" in text.lower():
+    if "Requested shape" in text:
         return "its arrays have other shapes than this network's"
     return "its files cannot be decoded"

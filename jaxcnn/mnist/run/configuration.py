@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._errors import CommandError
+from .. import description
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Configuration:
 
     Attributes:
         dataset: "mnist", "fashion_mnist" or "digits".
-        model: "post" or "wide".
+        model: "post", "wide", or a network in the words of `description.canonical`.
         recipe: "post", "fast", "small" or "best".
         layers: whose gradients: "jaxcnn" (by hand) or "reference" (left to autodiff).
         steps: updates in all.
@@ -51,6 +52,10 @@ class Configuration:
                 f"{source} does not hold the configuration of a jaxcnn run of this version:"
                 " start a new run in another folder."
             )
+        try:
+            description.read(fields["model"])
+        except (AttributeError, TypeError, ValueError) as error:
+            raise CommandError(f"{source} is damaged: {error}.") from None
         return cls(**fields)
 
 

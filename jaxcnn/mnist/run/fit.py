@@ -22,6 +22,7 @@ from .configuration import Configuration, difference
 from .folder import RunFolder
 from .programs import Programs, new_schedule
 from .progress import Progress
+from .watching import Watching
 
 # The test accuracy whose time from process start is kept.
 TARGET = 0.99
@@ -34,11 +35,13 @@ class Outcome:
     Attributes:
         step: updates made.
         test_accuracy: of the final parameters, or None where the run was interrupted.
+        test_loss: likewise.
         stopped_by: the signal that interrupted it; None where that came to another process.
     """
 
     step: int
     test_accuracy: float | None
+    test_loss: float | None
     stopped_by: signal.Signals | None
 
 
@@ -55,6 +58,7 @@ class Run:
         save_every: int | None = None,
         keep: int = 3,
         clock_start: float | None = None,
+        tensorboard: bool = False,
         quiet: bool = False,
     ):
         """Gather what a run needs; `clock_start` is when, by time.time(), its clock began."""
@@ -66,6 +70,7 @@ class Run:
         self.checkpoints = Checkpoints(folder.checkpoints_path, keep=keep)
         self.first = distributed.is_first()
         self._quiet = quiet or not self.first
+        self._watching = Watching(folder, configuration, tensorboard=tensorboard and self.first)
         # The checkpoint whose network was right most often on the validation set, and how often.
         self._best: tuple[int, float] | None = None
         self._clock_start = time.time() if clock_start is None else clock_start
@@ -94,12 +99,13 @@ class Run:
         last = None
         progress = Progress(self.schedule.steps, step, self.schedule.batch_size, quiet=self._quiet)
         interruption = Interruption()
+        self._watching.begin(step)
 
         def stopped() -> bool:
             return distributed.any_process(interruption.signal is not None)
 
         # Before this there is nothing to save, and a signal ends the process as it always does.
-        with interruption, contextlib.closing(progress):
+        with interruption, contextlib.closing(progress), contextlib.closing(self._watching):
             while step < self.schedule.steps and not stopped():
                 end = self.schedule.next_pause(step)
                 state, metrics = self.programs.chunk(
@@ -118,7 +124,7 @@ class Run:
         if stopped():
             if step and self.checkpoints.latest() != step:
                 self._save(state, step)
-            return Outcome(step, None, interruption.signal)
+            return Outcome(step, None, None, interruption.signal)
         return self._finish(state, step, last)
 
     def _start(self) -> tuple[State, int]:
@@ -164,7 +170,7 @@ class Run:
         validation = self.programs.evaluate(state, "validation")
         test = self.programs.evaluate(state, "test")
         seen, self._seen = self._seen, {name: [] for name in self._seen}
-        line = {
+        line: dict[str, Any] = {
             "step": step,
             "epoch": self.schedule.epoch(step),
             "train_loss": math.fsum(seen["loss"]) / len(seen["loss"]),
@@ -179,6 +185,7 @@ class Run:
         if self.first:
             self.folder.append_metrics(line)
             self.folder.write_csv()
+            self._watching.evaluated(line)
             epochs = -(-self.schedule.steps // self.schedule.steps_per_epoch)
             progress.say(
                 f"epoch {line['epoch']}/{epochs}  step {step}  train loss"
@@ -234,4 +241,5 @@ class Run:
                     },
                 }
             )
-        return Outcome(step, test["accuracy"], None)
+            self._watching.end()
+        return Outcome(step, test["accuracy"], test["loss"], None)

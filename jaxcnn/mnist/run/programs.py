@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import jaxcnn
 from jaxcnn import reference
 
-from .. import model, step
+from .. import description, model, step
 from ..data.sources import Dataset
 from ..machine import distributed
 from ..recipe import RECIPES
@@ -20,12 +20,17 @@ from .configuration import Configuration
 from .schedule import Schedule
 
 LAYERS = {"jaxcnn": jaxcnn, "reference": reference}
-# Steps between two looks at the loss, the signals and the bar: under a second or two on a CPU.
-CHUNK = {"post": 50, "wide": 10}
+# Steps between two looks at the loss, the signals and the bar, and the products of an image's
+# forward pass that all of them add up: under a second or two on a CPU.
+_CHUNK, _CHUNK_PRODUCTS = 50, 200_000_000
 EVALUATION_BATCH = 500
 
 
-def new_state(configuration: Configuration, seed: jax.Array | int | None = None) -> step.State:
+def new_state(
+    configuration: Configuration,
+    seed: jax.Array | int | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+) -> step.State:
     """The state before the first step of a run: a pure function of its configuration.
 
     Jitted, it is to be given the seed as an argument: XLA folds the random numbers of a constant
@@ -37,14 +42,18 @@ def new_state(configuration: Configuration, seed: jax.Array | int | None = None)
     dtype = jnp.float64 if configuration.float64 else jnp.float32
     params = model.init(init_key, configuration.model, scheme=recipe.scheme, dtype=dtype)
     average = recipe.average_decay is not None
-    return step.init_state(params, _optimizer(configuration), step_key, average=average)
+    optimizer = optimizer or _optimizer(configuration)
+    return step.init_state(params, optimizer, step_key, average=average)
 
 
-def new_step(configuration: Configuration) -> step.Step:
-    """The pure training step of a run."""
+def new_step(
+    configuration: Configuration, optimizer: optax.GradientTransformation | None = None
+) -> step.Step:
+    """The pure training step of a run; with another optimiser than its own, if one is given."""
     recipe = RECIPES[configuration.recipe]
     return step.make_step(
-        _optimizer(configuration),
+        optimizer or _optimizer(configuration),
+        model=configuration.model,
         layers=LAYERS[configuration.layers],
         augment=recipe.augment,
         label_smoothing=recipe.label_smoothing,
@@ -63,12 +72,13 @@ def new_schedule(
 ) -> Schedule:
     """The places of a run."""
     recipe = RECIPES[configuration.recipe]
+    products = sum(layer.products for layer in description.read(configuration.model))
     return Schedule(
         examples=len(dataset.train_labels),
         batch_size=configuration.batch_size,
         steps=configuration.steps,
         seed=configuration.seed,
-        chunk=CHUNK[configuration.model],
+        chunk=max(1, min(_CHUNK, _CHUNK_PRODUCTS // products)),
         shuffle_once=recipe.shuffle_once,
         evaluate_every=recipe.evaluate_every,
         save_every=save_every,
@@ -120,7 +130,8 @@ class Programs:
         ).lower(self.like, self.images, self.labels, order, count)
         params = step.final_params(self.like)
         logits = jax.jit(
-            step.make_logits(layers=LAYERS[configuration.layers]), out_shardings=whole
+            step.make_logits(model=configuration.model, layers=LAYERS[configuration.layers]),
+            out_shardings=whole,
         ).lower(params, self.images, evaluation, count)
         self._seed = np.uint32(configuration.seed)
         init = jax.jit(lambda seed: new_state(configuration, seed), out_shardings=whole).lower(

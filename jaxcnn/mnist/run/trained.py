@@ -47,6 +47,11 @@ class Trained:
         return sources.class_names(self.configuration.dataset)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """What the activations are called, in the order of the forward pass."""
+        return model.names(self.configuration.model)
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """The run's evaluations, first to last: step, epoch, losses, accuracies, time."""
         return [line for line in self.folder.read_metrics() if not line.get("final")]
@@ -69,8 +74,9 @@ class Trained:
         # A power of two, so that the calls of a session share few programs.
         size = min(1 << max(n - 1, 0).bit_length(), batch_size)
         padded = np.concatenate([flat, np.zeros((-n % size, 28, 28), np.uint8)])
-        layers = self.configuration.layers
-        batches = [_forward(self.params, padded[i : i + size], layers) for i in range(0, n, size)]
+        batches = [
+            _forward(self.params, padded[i : i + size], *self._program) for i in range(0, n, size)
+        ]
         empty = np.zeros((0, model.CLASSES), self._dtype)
         out = np.concatenate([empty, *(np.asarray(batch) for batch in batches)])[:n]
         return out.reshape(*images.shape[:-2], model.CLASSES)
@@ -103,8 +109,8 @@ class Trained:
     def activations(self, image: Any) -> dict[str, np.ndarray]:
         """Every activation for one image `[28, 28]`, by name, in the order of the forward pass."""
         x = self._input(image)
-        places = _activations(self.params, x, self.configuration.layers)
-        return {name: np.asarray(places[name][0]) for name in model.NAMES}
+        places = _activations(self.params, x, *self._program)
+        return {name: np.asarray(places[name][0]) for name in self.places}
 
     def gradients(self, image: Any, label: int) -> dict[str, np.ndarray]:
         """The gradient of one image's loss at every activation, keyed as `activations`."""
@@ -112,8 +118,8 @@ class Trained:
             raise ValueError(f"label must be from 0 to {model.CLASSES - 1}; got {label}")
         ties = RECIPES[self.configuration.recipe].ties
         x, labels = self._input(image), jnp.array([label])
-        places = _gradients(self.params, x, labels, self.configuration.layers, ties)
-        return {name: np.asarray(places[name][0]) for name in model.NAMES}
+        places = _gradients(self.params, x, labels, *self._program, ties)
+        return {name: np.asarray(places[name][0]) for name in self.places}
 
     def load_data(self, data_dir: str | os.PathLike[str] | None = None) -> sources.Dataset:
         """The data set that the run was trained on, from where it was then or from `data_dir`.
@@ -132,6 +138,11 @@ class Trained:
         return dataset
 
     @property
+    def _program(self) -> tuple[str, str]:
+        """What a compiled program depends on, beside shapes."""
+        return self.configuration.model, self.configuration.layers
+
+    @property
     def _dtype(self) -> Any:
         return jax.tree.leaves(self.params)[0].dtype
 
@@ -142,20 +153,24 @@ class Trained:
         return model.pixels(image[None], self._dtype)
 
 
-@functools.partial(jax.jit, static_argnames="layers")
-def _forward(params: Any, images: jax.Array, layers: str) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("network", "layers"))
+def _forward(params: Any, images: jax.Array, network: str, layers: str) -> jax.Array:
     x = model.pixels(images, jax.tree.leaves(params)[0].dtype)
-    return model.apply(params, x, layers=programs.LAYERS[layers])
+    return model.apply(params, x, model=network, layers=programs.LAYERS[layers])
 
 
-@functools.partial(jax.jit, static_argnames="layers")
-def _activations(params: Any, x: jax.Array, layers: str) -> dict[str, jax.Array]:
-    return model.activations(params, x, layers=programs.LAYERS[layers])
+@functools.partial(jax.jit, static_argnames=("network", "layers"))
+def _activations(params: Any, x: jax.Array, network: str, layers: str) -> dict[str, jax.Array]:
+    return model.activations(params, x, model=network, layers=programs.LAYERS[layers])
 
 
-@functools.partial(jax.jit, static_argnames=("layers", "ties"))
-def _gradients(params: Any, x: jax.Array, labels: jax.Array, layers: str, ties: Any) -> Any:
-    return model.activation_gradients(params, x, labels, layers=programs.LAYERS[layers], ties=ties)
+@functools.partial(jax.jit, static_argnames=("network", "layers", "ties"))
+def _gradients(
+    params: Any, x: jax.Array, labels: jax.Array, network: str, layers: str, ties: Any
+) -> Any:
+    return model.activation_gradients(
+        params, x, labels, model=network, layers=programs.LAYERS[layers], ties=ties
+    )
 
 
 def _bytes(images: Any) -> np.ndarray:

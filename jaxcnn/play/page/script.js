@@ -239,11 +239,12 @@ function largest(values) {
 
 const previous = (name) => net.places[net.places.indexOf(name) - 1];
 const following = (name) => net.places[net.places.indexOf(name) + 1];
-const layer = (name) => ({ logits: "dense2" })[name] ?? name;
+const dense = net.places.filter((name) => name.startsWith("dense")).length + 1; // The last one's number.
+const layer = (name) => (name === "logits" ? `dense${dense}` : name);
 function operation(name) {
   if (name === "logits" || name.startsWith("dense")) return "dense";
   if (name === "probabilities") return "softmax";
-  return name.replace(/\d/, "");
+  return name.replace(/\d+/, "");
 }
 const kernelShape = Object.fromEntries(net.weights);
 const reach = (name) => (kernelShape[`${name}.w`][0] - 1) / 2;
@@ -264,19 +265,25 @@ function indexOf(name, { i, j, k }) {
 // for an answer: the marks of both strips ask for every window.
 const windowsOf = new WeakMap();
 function pooled(name, index) {
-  if (!windowsOf.has(state.parts)) windowsOf.set(state.parts, { pool1: [], pool2: [] });
-  const found = windowsOf.get(state.parts)[name];
+  if (!windowsOf.has(state.parts)) windowsOf.set(state.parts, {});
+  const found = (windowsOf.get(state.parts)[name] ??= []);
   return (found[index] ??= pooledAnew(name, index));
 }
 function pooledAnew(name, index) {
-  const before = previous(name), { i, j, k } = where(name, index);
-  const inside = [0, 1, 2, 3].map((n) => indexOf(before, { i: 2 * i + (n >> 1), j: 2 * j + (n & 1), k }));
+  const before = previous(name), { i, j, k } = where(name, index), s = net.windows[name];
+  const inside = Array.from({ length: s * s }, (_, n) => indexOf(before, { i: s * i + Math.floor(n / s), j: s * j + (n % s), k }));
   const values = inside.map((n) => state.parts[`x.${before}`][n]);
   const top = Math.max(...values);
   const tied = inside.filter((_, n) => values[n] === top);
   return { inside, values, top, tied, winners: net.ties === "first" ? tied.slice(0, 1) : tied };
 }
 const SHARE = { first: () => 1, all: () => 1, split: (n) => 1 / n };
+
+// The place of a pool whose window holds the place, or null: what is left over at the edge is in none.
+function poolOf(name, { i, j, k }) {
+  const s = net.windows[name], [height, width] = shapeOf(name), p = { i: Math.floor(i / s), j: Math.floor(j / s), k };
+  return p.i < height && p.j < width ? indexOf(name, p) : null;
+}
 
 // The places of the layer before that `index` of `name` reads, as boxes of a map, or null for all.
 function reads(name, index) {
@@ -306,7 +313,10 @@ function receives(name, index) {
   if (!next || next === "probabilities") return [];
   const op = operation(next), { i, j, k } = where(name, index);
   if (op === "relu") return [{ index }];
-  if (op === "pool") return [{ index: indexOf(next, { i: i >> 1, j: j >> 1, k }) }];
+  if (op === "pool") {
+    const to = poolOf(next, { i, j, k });
+    return to === null ? [] : [{ index: to }];
+  }
   if (op !== "conv") return null;
   const [height, width, channels] = shapeOf(next), r = reach(next);
   return Array.from({ length: channels }, (_, k) => box({ i, j }, r, k, height, width));
@@ -398,7 +408,8 @@ class Column {
   }
 
   flat(narrow) {
-    return narrow ? [4, this.shape[0] / 4] : [this.shape[0] / 4, 4];
+    const rest = Math.ceil(this.shape[0] / 4);
+    return narrow ? [4, rest] : [rest, 4];
   }
 
   // Row and column, counted over all maps, of a place; and the other way round.
@@ -409,7 +420,7 @@ class Column {
   }
   indexAt(row, column) {
     if (row < 0 || column < 0 || row >= this.down * this.h || column >= this.across * this.w) return null;
-    if (this.shape.length === 1) return row * this.w + column;
+    if (this.shape.length === 1) return row * this.w + column < this.shape[0] ? row * this.w + column : null;
     const k = Math.floor(row / this.h) * this.across + Math.floor(column / this.w);
     return k < this.channels ? indexOf(this.name, { i: row % this.h, j: column % this.w, k }) : null;
   }
@@ -629,7 +640,8 @@ function show() {
 
 // Something to read before anybody has pointed anywhere.
 function firstChoice() {
-  const kind = state.view === "forward" ? "x" : "dx", name = kind === "x" ? "conv2" : "relu1";
+  const kind = state.view === "forward" ? "x" : "dx", all = (op) => net.places.filter((name) => operation(name) === op);
+  const name = (kind === "x" ? all("conv")[1] : all("relu")[0]) ?? net.places[1];
   return { kind, name, index: strips[kind].columns[name].telling() };
 }
 
@@ -738,8 +750,9 @@ function forward(name, index) {
   }
   if (op === "pool") {
     const { values, top, tied } = pooled(name, index);
-    const say = tied.length > 1 ? `${tied.length} of the 4 are largest: ${tieRule()}` : "";
-    return { formula: "y = the largest of its 2×2 window", filled: `max(${values.map(short).join(", ")})`, total: top, value, say };
+    const say = tied.length > 1 ? `${tied.length} of the ${values.length} are largest: ${tieRule()}` : "";
+    const more = values.length > 9 ? ` and ${values.length - 9} more` : "";
+    return { formula: `y = the largest of its ${square(name)} window`, filled: `max(${values.slice(0, 9).map(short).join(", ")}${more})`, total: top, value, say };
   }
   const z = x["x.logits"], most = Math.max(...z), e = [...z].map((v) => Math.exp(v - most)), all = e.reduce((a, b) => a + b, 0);
   return { formula: "p[k] = exp(z[k]) / Σ exp(z[j])   over j", filled: `exp(${short(z[index])}) / ${short(all * Math.exp(most))}`, total: e[index] / all, value };
@@ -762,11 +775,13 @@ function backward(name, index) {
     return { formula: "dz = g where z > 0, else 0", filled: z > 0 ? `${short(g[index])}, since z = ${short(z)} > 0` : `0, since z = ${short(z)} is not above 0`, total: z > 0 ? g[index] : 0, value };
   }
   if (op === "pool") {
-    const { i, j, k } = p, to = indexOf(next, { i: i >> 1, j: j >> 1, k }), { tied, winners, top } = pooled(next, to), wins = winners.includes(index);
+    const to = poolOf(next, p), formula = `dx = g to the largest of the ${square(next)} window, 0 to the others`;
+    if (to === null) return { formula, filled: "0: it is left over at the edge, in no window", total: 0, value };
+    const { values, tied, winners, top } = pooled(next, to), wins = winners.includes(index);
     const total = wins ? g[to] * SHARE[net.ties](tied.length) : 0;
     const why = wins ? "it is the largest of its window" : tied.includes(index) ? "an equal one comes before it" : `${short(top)} beside it is larger`;
-    const say = tied.length > 1 ? `${tied.length} of the 4 are largest${top === 0 ? ", all 0" : ""}: ${tieRule()}` : "";
-    return { formula: "dx = g to the largest of the 2×2 window, 0 to the others", filled: `${short(total)}: ${why}`, total, value, say };
+    const say = tied.length > 1 ? `${tied.length} of the ${values.length} are largest${top === 0 ? ", all 0" : ""}: ${tieRule()}` : "";
+    return { formula, filled: `${short(total)}: ${why}`, total, value, say };
   }
   if (op === "conv") {
     const { grids, terms } = windows(name, index, true), { total, text } = sum(terms);
@@ -783,6 +798,7 @@ function change(name, index) {
   return { formula: "after one step w ← w − rate · dJ/dw", filled: `${exact(after)} − ${exact(before)}`, total: after - before, value: after - before };
 }
 
+const square = (pool) => `${net.windows[pool]}×${net.windows[pool]}`;
 const tieRule = () => ({ first: "the first one, row by row, gets all of the gradient.", all: "each of them gets all of the gradient.", split: "they share the gradient equally." })[net.ties];
 
 // ---- the inspector
@@ -877,23 +893,20 @@ function showAnswer() {
   } else $("step").textContent = "Move the slider: w ← w − rate · dJ/dw, and see what changes.";
 }
 
-const STAGES = {
-  probabilities: "The loss is J = −log p[label]. Its slope at the probabilities is −1 / p at the label and 0 elsewhere.",
-  logits: "Through softmax and loss together: p − y. The first gradient on the path.",
-  relu5: "Back through the last dense layer: dx = g wᵀ, each unit gets the ten slopes, weighed by its weights.",
-  dense1: "Through the ReLU: g where its input was above 0, nothing where it was dead.",
-  pool2: "Back through the first dense layer: dx = g wᵀ, then the 784 numbers are 7×7×16 again.",
-  relu4: "Back through the pool: each gradient goes to the largest of its 2×2 window.",
-  conv4: "Through the ReLU: g where its input was above 0.",
-  relu3: "Back through conv4: g, padded, correlated with the kernels turned by 180°.",
-  conv3: "Through the ReLU: g where its input was above 0.",
-  pool1: "Back through conv3: again a convolution, with the kernels turned.",
-  relu2: "Back through the pool: each gradient goes to the largest of its window.",
-  conv2: "Through the ReLU: g where its input was above 0.",
-  relu1: "Back through conv2, with the kernels turned.",
-  conv1: "Through the ReLU: g where its input was above 0.",
-  input: "Back through conv1 to the drawing: where more ink (blue) or less (orange) would lower the loss.",
-};
+// How the gradient comes to a place, in words.
+function stageOf(name) {
+  if (name === "probabilities") return "The loss is J = −log p[label]. Its slope at the probabilities is −1 / p at the label and 0 elsewhere.";
+  if (name === "logits") return "Through softmax and loss together: p − y. The first gradient on the path.";
+  const next = following(name), op = operation(next), n = size(shapeOf(name));
+  const again = spatial(name) ? `, then the ${n} numbers are ${shapeOf(name).join("×")} again` : "";
+  const way = {
+    relu: "Through the ReLU: g where its input was above 0, nothing where it was dead.",
+    pool: op === "pool" && `Back through the pool: each gradient goes to the largest of its ${square(next)} window.`,
+    conv: `Back through ${next}: g, padded, correlated with the kernels turned by 180°.`,
+    dense: `Back through ${next === "logits" ? "the last dense layer" : next}: dx = g wᵀ, each number gets all slopes, weighed by its weights${again}.`,
+  }[op];
+  return name === "input" ? `${way} This is the drawing: where more ink (blue) or less (orange) would lower the loss.` : way;
+}
 
 function showStage() {
   const { stage } = state, order = [...net.places].reverse();
@@ -903,7 +916,7 @@ function showStage() {
     classList.toggle("now", n === stage);
   });
   $("stage").hidden = stage === null;
-  if (stage !== null) $("stage").replaceChildren(make("b", { textContent: `${stage + 1} of ${order.length}, ${order[stage]}. ` }), STAGES[order[stage]]);
+  if (stage !== null) $("stage").replaceChildren(make("b", { textContent: `${stage + 1} of ${order.length}, ${order[stage]}. ` }), stageOf(order[stage]));
   $("previous").disabled = stage === null || stage === 0;
   $("all").disabled = stage === null;
 }
