@@ -103,8 +103,8 @@ def show_mistake(forward: Callable, rule: Callable, *inputs: Any, of: str):
 
 def _words(result: jaxcnn.comparison.Comparison) -> Verdict:
     wrong = [leaf for leaf in result.leaves if not leaf.ok]
-    said = [f"d{a.path} off by {a.max_abs_error:.2g} ({'; '.join(a.diagnosis)})" for a in wrong]
-    return Verdict(result.ok, f"{result.name}: {', '.join(said) or 'right'}")
+    said = [f"d{a.path} wrong by {a.max_abs_error:.2g}, {', '.join(a.diagnosis)}" for a in wrong]
+    return Verdict(result.ok, f"{result.name}: {'; '.join(said) or 'right'}")
 
 
 def source(*functions: Callable) -> HTML:
