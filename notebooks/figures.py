@@ -58,7 +58,7 @@ class _Board:
             if not np.isnan(value):
                 words = format.format(value + 0.0)
                 colour = "0.6" if value == 0 else "0.1"
-                size = 9 if len(words) < 4 else 7.5
+                size = 9 if len(words) < 4 else 8.4 if len(words) < 5 else 7.4
                 self.write(top + i + 0.52, left + j + 0.5, words, size, ha="center", color=colour)
         self.write(top - 0.45, left, title)
 
@@ -112,8 +112,8 @@ def conv(
         product = g[0][i] * w[a]
         total += product
         words = f"g{_at(i)} w{_at(a)} = {g[0][i]:g} · {w[a]:g} = {product:g}"
-        board.write(1.9 + n[0] + 0.5, left, words)
-        left += 6.0
+        board.write(1.9 + n[0] + 0.5, left, words, 8.5)
+        left += 6.3
     board.write(3.4, left, f"together\ndx{_at(pixel)} = {total:g}", 10)
 
     top, left = 8.0, 0.0

@@ -82,7 +82,7 @@ def with_rule(forward: Callable, rule: Callable) -> Callable:
     def named(*inputs):
         return forward(*inputs)
 
-    named.__name__ = rule.__name__
+    named.__name__ = named.__qualname__ = rule.__name__
     layer = jax.custom_vjp(named)
     layer.defvjp(lambda *x: (forward(*x), x), lambda x, g: tuple(rule(*x, g)))
     return layer
@@ -103,10 +103,8 @@ def show_mistake(forward: Callable, rule: Callable, *inputs: Any, of: str):
 
 def _words(result: jaxcnn.comparison.Comparison) -> Verdict:
     wrong = [leaf for leaf in result.leaves if not leaf.ok]
-    said = [
-        f"d{a.path} off by up to {a.max_abs_error:.2g}: {'; '.join(a.diagnosis)}" for a in wrong
-    ]
-    return Verdict(result.ok, f"{result.name}: {', and '.join(said) or 'right'}")
+    said = [f"d{a.path} wrong by {a.max_abs_error:.2g}, {', '.join(a.diagnosis)}" for a in wrong]
+    return Verdict(result.ok, f"{result.name}: {'; '.join(said) or 'right'}")
 
 
 def source(*functions: Callable) -> HTML:
