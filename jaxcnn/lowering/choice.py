@@ -26,8 +26,8 @@ MOST_GROUPS = 16
 MOST_SUBPIXELS = 64
 # Beyond so many channels XLA:CPU calls a library that uses one core.
 FEW_CHANNELS = 16
-# oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes that
-# is still less than XLA's loop takes.
+# oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes
+# XLA's loop takes longer still.
 FEW_OUTPUTS = 4
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4

@@ -1,4 +1,4 @@
-"""The engine of a run: a wide network's programs call oneDNN and are not kept, a narrow one's are."""
+"""The engine of a run: a wide network's programs call oneDNN, and a narrow one's are kept."""
 
 import json
 import subprocess
