@@ -58,7 +58,7 @@ class _Board:
             if not np.isnan(value):
                 words = format.format(value + 0.0)
                 colour = "0.6" if value == 0 else "0.1"
-                size = 9 if len(words) < 4 else 8.4 if len(words) < 5 else 7.4
+                size = 9 if len(words) < 4 else 7.9 if len(words) < 5 else 7.4
                 self.write(top + i + 0.52, left + j + 0.5, words, size, ha="center", color=colour)
         self.write(top - 0.45, left, title)
 

@@ -68,9 +68,3 @@ def test_a_quarter_of_a_number_looks_like_another_one():
     # One window's g and its share differ; the three cells of the same number do not.
     assert not by_number["1000"] & by_number["250"]
     assert len(by_number["250"]) == 1
-
-
-def test_a_verdict_is_words_and_markup():
-    verdict = figures.Verdict(False, "dx < 0")
-    assert repr(verdict) == "✗ dx < 0"
-    assert "dx &lt; 0" in verdict._repr_html_()
