@@ -82,6 +82,10 @@ class _Renderer(IPythonRenderer):
     def inline_math(self, body: str) -> str:
         return mathml(body, display=False)
 
+    def block_html(self, html: str) -> str:
+        # As it is: nbconvert parses it for images, and so closes a <details> before what it folds.
+        return html
+
     def latex_environment(self, name: str, body: str) -> str:
         return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 

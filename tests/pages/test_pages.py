@@ -65,6 +65,14 @@ def test_the_first_page_leads_to_every_notebook_and_function(site):
     assert all(f'href="reference/jaxcnn.html#{name}"' in page for name in PUBLIC)
 
 
+def test_solutions_are_folded(site):
+    pages = [path.read_text() for path in (site / "notebooks").glob("*.html")]
+    folded = [part.split("</details>")[0] for page in pages for part in page.split("<details>")[1:]]
+    assert len(folded) >= len(pages)
+    for part in folded:
+        assert '<div class="highlight">' in part
+
+
 def test_a_folder_that_is_no_site_is_left_alone(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("kept")
     for out in (tmp_path, tmp_path / "mine.txt"):
