@@ -6,7 +6,7 @@ the cache would save once: its programs call oneDNN and are compiled anew at eac
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import jax
 
@@ -19,7 +19,7 @@ WORTH_A_COLD_START = 5_000_000
 
 
 @contextlib.contextmanager
-def chosen(products: int) -> Iterator[None]:
+def chosen(products: int) -> Generator[None]:
     """Compile what is lowered and compiled inside for a network of so many products an image."""
     if products < WORTH_A_COLD_START:
         yield
