@@ -117,8 +117,8 @@ def conv(
         product = g[0][i] * w[a]
         total += product
         words = f"g{_at(i)} w{_at(a)} = {g[0][i]:g} · {w[a]:g} = {product:g}"
-        board.write(1.9 + n[0] + 0.5, left, words, 8.5)
-        board.parts[int(hue[i])].append((1.0, left - 0.1, n[0] + 1.9, 6.2))
+        board.write(1.9 + n[0] + 0.5, left, words, 8.2)
+        board.parts[int(hue[i])].append((1.0, left - 0.1, n[0] + 1.9, 6.3))
         left += 6.3
     board.write(3.4, left, f"together\ndx{_at(pixel)} = {total:g}", 10)
 

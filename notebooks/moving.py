@@ -18,18 +18,23 @@ class Moving:
         self.figure, self.parts = figure, parts
 
     def _repr_png_(self) -> bytes:
-        whole = self._picture([])
-        steps = [
-            self._picture(
-                [box for other in self.parts if other != part for box in self.parts[other]]
-            )
+        boxes = [
+            [box for other in self.parts if other != part for box in self.parts[other]]
             for part in sorted(self.parts)
         ]
-        file = io.BytesIO()
-        times = [2500, *[1200] * len(steps), 2500]
-        whole.save(
-            file, "PNG", save_all=True, append_images=[*steps, whole], duration=times, loop=2
+        frames = [self._picture(veiled) for veiled in ([], *boxes, [])]
+        # One palette for all: a third of the bytes.
+        width, height = frames[0].size
+        strip = Image.new("RGB", (width, height * len(frames)))
+        for number, frame in enumerate(frames):
+            strip.paste(frame, (0, number * height))
+        palette = strip.quantize(128)
+        whole, *rest = (
+            frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
         )
+        file = io.BytesIO()
+        times = [2500, *[1200] * len(boxes), 2500]
+        whole.save(file, "PNG", save_all=True, append_images=rest, duration=times, loop=2)
         return file.getvalue()
 
     def _picture(self, veiled: Sequence[tuple[float, ...]]) -> Image.Image:
