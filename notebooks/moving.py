@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -29,6 +30,9 @@ class Moving:
         for number, frame in enumerate(frames):
             strip.paste(frame, (0, number * height))
         palette = strip.quantize(128)
+        colours = np.reshape(palette.getpalette() or [], (-1, 3))
+        colours[colours.min(axis=1) > 248] = 255  # the paper, which the quantizing greyed
+        palette.putpalette(colours.ravel().tolist())
         whole, *rest = (
             frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
         )
