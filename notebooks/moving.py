@@ -31,7 +31,7 @@ class Moving:
             strip.paste(frame, (0, number * height))
         palette = strip.quantize(128)
         colours = np.reshape(palette.getpalette() or [], (-1, 3))
-        colours[colours.min(axis=1) > 248] = 255  # the paper, which the quantizing greyed
+        colours[colours.min(axis=1) > 242] = 255  # the paper, which the quantizing greyed
         palette.putpalette(colours.ravel().tolist())
         whole, *rest = (
             frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames
