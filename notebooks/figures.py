@@ -5,6 +5,7 @@ picture. Its strength is its size, on one scale for the whole picture: equal num
 0.25 and 1 do not. Every number is computed from the arrays that a function is given.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from moving import Moving
 
 _HUES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 _NONE = -1  # the hue of a cell that has no part in what is shown
@@ -28,6 +30,7 @@ class _Board:
         self.axes.set_xlim(-0.2, width)
         self.axes.set_ylim(height, 0)
         self.axes.set_axis_off()
+        self.parts: dict[int, list[tuple[float, ...]]] = defaultdict(list)  # boxes by their hue
 
     def write(self, top: float, left: float, words: str, size: float = 9, **options: Any) -> None:
         """Words that start at `left`, around the height `top`."""
@@ -55,6 +58,8 @@ class _Board:
             fill = unread if plain else _tint(_HUES[hues[i, j]], strength)
             box = Rectangle((left + j, top + i), 1, 1, facecolor=fill, edgecolor="0.75", lw=0.8)
             self.axes.add_patch(box)
+            if hues[i, j] != _NONE:
+                self.parts[int(hues[i, j])].append((top + i, left + j, 1, 1))
             if not np.isnan(value):
                 words = format.format(value + 0.0)
                 colour = "0.6" if value == 0 else "0.1"
@@ -81,7 +86,7 @@ def _at(place: Sequence[int]) -> str:
 
 def conv(
     x: np.ndarray, w: np.ndarray, g: np.ndarray, pixel: tuple[int, int], tap: tuple[int, int]
-) -> Figure:
+) -> Moving:
     """What one pixel and one weight of a convolution, VALID, of one channel, take part in.
 
     Args:
@@ -112,7 +117,8 @@ def conv(
         product = g[0][i] * w[a]
         total += product
         words = f"g{_at(i)} w{_at(a)} = {g[0][i]:g} · {w[a]:g} = {product:g}"
-        board.write(1.9 + n[0] + 0.5, left, words, 8.5)
+        board.write(1.9 + n[0] + 0.5, left, words, 8.2)
+        board.parts[int(hue[i])].append((1.0, left - 0.1, n[0] + 1.9, 6.3))
         left += 6.3
     board.write(3.4, left, f"together\ndx{_at(pixel)} = {total:g}", 10)
 
@@ -157,7 +163,7 @@ def conv(
         left += 6.3
     words = f"dw{_at(tap)} = {sums[0]:g} + {sums[1]:g} = {sum(sums):g}"
     board.write(top + 4.4, 16.2, words, 10)
-    return board.figure
+    return Moving(board.figure, board.parts)
 
 
 def relu(x: np.ndarray, g: np.ndarray) -> Figure:
@@ -198,7 +204,7 @@ def pool(
     *,
     routed: bool,
     ties: Mapping[str, np.ndarray] | None = None,
-) -> Figure:
+) -> Figure | Moving:
     """Windows of 2x2, side by side: x, y, g and dx, a hue for each window.
 
     Args:
@@ -236,7 +242,7 @@ def pool(
         board.write(4.6, left, f"got {g[1, 1]:g},\ngave {values.sum():g}")
     if ties:
         board.write(0.6, 17.4, "the window of zeros, by the convention for ties")
-    return board.figure
+    return Moving(board.figure, board.parts) if routed else board.figure
 
 
 def dense(

@@ -1,21 +1,25 @@
 """The pictures of notebook 1: their numbers are those of the rules, equal ones look alike."""
 
 import importlib.util
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image, ImageSequence
 
 import jaxcnn
 
-_PATH = Path(__file__).parent.parent / "notebooks" / "figures.py"
-_SPEC = importlib.util.spec_from_file_location("notebook_figures", _PATH)
+_FOLDER = Path(__file__).parent.parent / "notebooks"
+_SPEC = importlib.util.spec_from_file_location("notebook_figures", _FOLDER / "figures.py")
 assert _SPEC is not None
 assert _SPEC.loader is not None
 figures = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(figures)
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(_FOLDER)  # as a notebook's kernel has it
+    _SPEC.loader.exec_module(figures)
 
 X = np.arange(1.0, 10).reshape(3, 3)
 W = np.array([[1.0, 2], [3, 4]])
@@ -49,7 +53,7 @@ def test_the_convolution_is_that_of_the_package():
 
     x, g = np.stack([X, X[::-1]]), np.stack([G, G])
     dx, dw = jax.vjp(conv, x, W)[1](g)
-    said = words(figures.conv(x, W, g, pixel=(1, 1), tap=(0, 1)))
+    said = words(figures.conv(x, W, g, pixel=(1, 1), tap=(0, 1)).figure)
     assert f"together\ndx[1, 1] = {dx[0, 1, 1]:g}" in said
     assert any(line.endswith(f"= {dw[0, 1]:g}") and "dw[0, 1]" in line for line in said)
     assert "g[0, 0] w[1, 1] = 1 · 4 = 4" in said
@@ -57,7 +61,7 @@ def test_the_convolution_is_that_of_the_package():
 
 @pytest.mark.parametrize("pixel", [(0, 0), (1, 0)])
 def test_at_the_border_there_are_fewer_outputs(pixel):
-    figure = figures.conv(np.stack([X, X]), W, np.stack([G, G]), pixel=pixel, tap=(0, 1))
+    figure = figures.conv(np.stack([X, X]), W, np.stack([G, G]), pixel=pixel, tap=(0, 1)).figure
     frames = sum(line.startswith("i = ") for line in words(figure))
     assert frames == (pixel[0] + 1) * (pixel[1] + 1)
 
@@ -68,3 +72,15 @@ def test_a_quarter_of_a_number_looks_like_another_one():
     # One window's g and its share differ; the three cells of the same number do not.
     assert not by_number["1000"] & by_number["250"]
     assert len(by_number["250"]) == 1
+
+
+def test_what_moves_starts_and_ends_whole():
+    file = io.BytesIO(
+        figures.conv(np.stack([X, X]), W, np.stack([G, G]), (1, 1), (0, 1))._repr_png_()
+    )
+    with Image.open(file) as moving:
+        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(moving)]
+    assert len(frames) == 6  # the whole, four outputs, the whole
+    assert (frames[0] == frames[-1]).all()
+    assert all((frame >= frames[0]).mean() > 0.99 for frame in frames)  # veiled is lighter
+    assert all((frame != frames[0]).any() for frame in frames[1:-1])
