@@ -1,7 +1,7 @@
-"""Arrays as pictures: colour scales, montages, numbers in cells, the reach of one pixel.
+"""Arrays as pictures: colour scales, montages, numbers in cells.
 
-What the figures of a comparison and of a trained network share, and what the notebooks explain
-rules with. Matplotlib is in the `train` extra; `import jaxcnn` leaves this module alone.
+What the figures of a comparison, of a trained network and of the notebooks share. Matplotlib is in
+the `train` extra; `import jaxcnn` leaves this module alone.
 """
 
 import math
@@ -92,14 +92,17 @@ def numbers(
     blocks: Sequence[int] | None = None,
     marks: Mapping[str, Any] | None = None,
     format: str = "{:.3g}",
+    limit: float | None = None,
 ) -> Figure:
     """Arrays side by side, every number in its cell: red above zero, blue below, white at it.
 
     Args:
-        arrays: matrices or vectors (which become a line) by title, each on a scale of its own.
+        arrays: matrices or vectors (which become a line) by title.
         blocks: height and width of the windows to outline in an array that they divide.
         marks: by title, a mask of the cells to outline.
         format: of the numbers.
+        limit: the end of one scale for all arrays, on which equal numbers look alike; each has a
+            scale of its own if None.
 
     Returns:
         A Matplotlib figure.
@@ -116,9 +119,9 @@ def numbers(
     for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
         _grid(axes, matrix.shape)
         axes.set_title(title, fontsize=11)
-        limit = largest(matrix)
         # Half of the scale alone, so that black numbers can be read on it.
-        axes.imshow(matrix, cmap=colours(signed=True), vmin=-2 * limit, vmax=2 * limit)
+        end = 2 * (largest(matrix) if limit is None else limit)
+        axes.imshow(matrix, cmap=colours(signed=True), vmin=-end, vmax=end)
         for (i, j), value in np.ndenumerate(matrix):
             axes.text(j, i, format.format(value + 0.0), ha="center", va="center", fontsize=10)
         if blocks is not None and all(
@@ -130,42 +133,6 @@ def numbers(
         if marks is not None and title in marks:
             for i, j in np.argwhere(_matrix(title, marks[title])):
                 _outline(axes, i, j, 1, 1, "C2", 3.0)
-    return figure
-
-
-def reach(shape: Sequence[int], kernel: Sequence[int], pixel: Sequence[int]) -> Figure:
-    """The windows in which one pixel of an image takes part, a panel for each tap of the kernel.
-
-    The convolution is of stride 1, padded with zeros for an output as large as its input. In every
-    panel the pixel is filled and the window outlined. Its tap, which is the weight that the pixel
-    meets, names the panel, and so does the output place that the window makes.
-
-    Args:
-        shape: height and width of the image.
-        kernel: height and width of the kernel, odd.
-        pixel: line and column of the pixel, counted from 0.
-
-    Returns:
-        A Matplotlib figure of `kernel` panels in a row.
-    """
-    taps = list(np.ndindex(*kernel))
-    low = [(k - 1) // 2 for k in kernel]
-    figure = Figure(figsize=(1.45 * len(taps), 1.75), layout="constrained")
-    for axes, tap in zip(figure.subplots(1, len(taps)), taps, strict=True):
-        place = [p - a + pad for p, a, pad in zip(pixel, tap, low, strict=True)]
-        top, left = (i - pad for i, pad in zip(place, low, strict=True))
-        _grid(axes, shape)
-        inside = all(0 <= i < n for i, n in zip(place, shape, strict=True))
-        axes.add_patch(Rectangle((pixel[1] - 0.5, pixel[0] - 0.5), 1, 1, color="C1"))
-        _outline(axes, top, left, kernel[0], kernel[1], "C0" if inside else "0.6", 2.5)
-        if inside:
-            axes.plot(place[1], place[0], "o", color="C0", ms=5)
-        # Room for windows that lean over the border into the padding.
-        axes.set_xlim(0.4 - kernel[1], shape[1] - 1.4 + kernel[1])
-        axes.set_ylim(shape[0] - 1.4 + kernel[0], 0.4 - kernel[0])
-        axes.set_title(
-            f"w{list(tap)}\ny{place}" if inside else f"w{list(tap)}\nno output", fontsize=9
-        )
     return figure
 
 

@@ -4,7 +4,7 @@
 
 Backward, for the cotangent g of y, with every leading axis of x taken as one batch:
 
-    dx = g w^T        dw = x^T g        db = sum of g over the batch
+    dx = g w^T        dw = x^T g        db = sum over batch of g
 
 With activation="relu", as in the post's own layer, the y above is relu's x: before these formulas g
 becomes g where y > 0, and 0 elsewhere.

@@ -2,12 +2,16 @@
 
 Over the window of output place i, with taps a, P(i, a) = i * strides + a * window_dilation - low:
 
-    max_pool:  y[i] = max over a of x[P(i, a)]      dx = g routed through the mask of the winners
-    avg_pool:  y[i] = mean over a of x[P(i, a)]     dx = g shared equally among the counted elements
+    max_pool:  y[i] = max over a of x[P(i, a)]
+               dx[j] = sum over i, a with P(i, a) = j of  g[i] * mask[i, a]
 
-Both backward passes are one scatter: the share of g that belongs to tap a goes back to P(i, a), and
-windows that overlap add up. A mask needs no select-and-scatter, and so no serial loop on CPU and no
-atomic addition on GPU.
+    avg_pool:  y[i] = mean over a of x[P(i, a)]
+               dx[j] = sum over i, a with P(i, a) = j of  g[i] / count[i]
+
+The mask is 1 for the winner of its window and 0 elsewhere; count is how many elements the mean is
+of. Both backward passes are one scatter: the share of g that belongs to tap a goes back to P(i, a),
+and windows that overlap add up. A mask needs no select-and-scatter, and so no serial loop on CPU
+and no atomic addition on GPU.
 
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
 """

@@ -46,7 +46,7 @@ def layer_passes(
 
         return pulled, (residuals, g)
 
-    def both(x: jax.Array, g: jax.Array):
+    def both(x: jax.Array, g: jax.Array) -> Any:
         y, pullback = jax.vjp(f, x)
         return y, pullback(g)
 

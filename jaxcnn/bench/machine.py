@@ -24,7 +24,8 @@ def matrix_product_rate(n: int = 2048) -> float:
 
 def tf32() -> bool:
     """Whether this is a GPU that may round what a float32 product multiplies to ten bits."""
-    full = jax.config.jax_default_matmul_precision in ("highest", "float32")
+    asked = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    full = asked in ("highest", "float32")
     return jax.default_backend() == "gpu" and not full
 
 

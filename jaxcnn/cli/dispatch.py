@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -63,7 +64,9 @@ def _run(argv: Sequence[str]) -> int:
 
 def _one_line(panel: str) -> str:
     """What is wrong, out of the panel that tyro draws around it and much else."""
-    lines = [line.strip("\u2502 ") for line in panel.splitlines()]
+    # It colours the panel where the standard output is a terminal.
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", panel)
+    lines = [line.strip("\u2502 ") for line in plain.splitlines()]
     lines = [line for line in lines if line and not line.startswith("\u256d")]
     what = itertools.takewhile(lambda line: line[0] not in "\u2500\u2570", lines)
     text = " ".join(itertools.takewhile(lambda line: line != "Got errors:", what))

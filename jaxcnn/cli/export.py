@@ -13,7 +13,8 @@ class Export:
 
     npz and safetensors hold the parameters, conv1.w to dense2.b. stablehlo holds the network for
     CPU, CUDA and TPU: what jax.export.deserialize makes of it takes float32 images [n, 28, 28] from
-    0 to 1 to logits [n, 10].
+    0 to 1 to logits [n, 10]. ONNX is left out as long as its converter, jax2onnx, refuses the Orbax
+    of today.
     """
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(name="run", metavar="RUN")]

@@ -1,5 +1,6 @@
 """`jaxcnn train`: the command line of a run. Nothing heavy is imported before it runs."""
 
+import math
 import signal
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import tyro
 from . import clock
 
 if TYPE_CHECKING:
-    from ..mnist.run.fit import Run
+    from ..mnist.run.fit import Outcome, Run
 
 
 def _default(text: str) -> Any:
@@ -99,14 +100,21 @@ class Train:
                 print(f"jaxcnn: stopped by {by}, {advice(run)}", file=sys.stderr, flush=True)
             return 128 + (outcome.stopped_by or signal.SIGTERM)
         if distributed.is_first():
-            _conclude(run)
+            _conclude(run, outcome)
             print(f"test accuracy {outcome.test_accuracy:.4f}", flush=True)
         return 0
 
 
-def _conclude(run: "Run") -> None:
+def _conclude(run: "Run", outcome: "Outcome") -> None:
     dataset = run.configuration.dataset
-    if dataset == "digits":
+    guessing = math.log(10)
+    if outcome.test_loss is not None and outcome.test_loss >= guessing:
+        print(
+            f"The network has learnt nothing: its test loss, {outcome.test_loss:.4g}, is not below"
+            f" {guessing:.4g}, that of guessing. Lower --learning-rate (now"
+            f" {run.configuration.learning_rate:g}), or train longer."
+        )
+    elif dataset == "digits":
         print(
             "The test digits are by writers of whom the network has seen none: 97 to 98 % is what"
             " the recipe small comes to in its 30 epochs."

@@ -72,15 +72,18 @@ class Visualize:
                 suffix: (
                     dataset.test_images[i],
                     int(labels[i]),
-                    f"test example {i}, a {names[labels[i]]}, taken for {names[p[i].argmax()]}",
+                    f"test example {i}, a {names[labels[i]]}, "
+                    + ("recognised" if best == labels[i] else f"taken for {names[best]}"),
                 )
                 for suffix, i in self._indices(labels, p).items()
+                for best in [p[i].argmax()]
             }
         for suffix, (example, label, note) in examples.items():
             places, gradients = run.activations(example), run.gradients(example, label)
-            of_truth = max(float(places["probabilities"][label]), np.finfo(np.float32).tiny)
+            z = places["logits"].astype(np.float64)
+            loss = np.log(np.exp(z - z.max()).sum()) - (z[label] - z.max())
             how: dict[str, Any] = {"class_names": names, "model": run.configuration.model}
-            how["note"] = f"{note}; its loss is {-np.log(of_truth):.2g}"
+            how["note"] = f"{note}; its loss is {loss:.2g}"
             figures[f"activations{suffix}"] = plot.activation_figure(places, **how)
             figures[f"gradients{suffix}"] = plot.gradient_figure(gradients, **how)
 

@@ -26,7 +26,8 @@ MOST_GROUPS = 16
 MOST_SUBPIXELS = 64
 # Beyond so many channels XLA:CPU calls a library that uses one core.
 FEW_CHANNELS = 16
-# oneDNN computes a vector of outputs at a time; of so few most of it lies idle.
+# oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes
+# XLA's loop takes longer still.
 FEW_OUTPUTS = 4
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4
@@ -64,9 +65,7 @@ def _is_shifted(p: Problem) -> bool:
 
 def _is_split(p: Problem) -> bool:
     return (
-        p.groups > 1
-        and not p.depthwise
-        and p.groups // forms_of_y.merged(p.w, p.groups) <= MOST_GROUPS
+        p.groups > 1 and not p.depthwise and p.groups // forms_of_y.merged(p.w, p.c) <= MOST_GROUPS
     )
 
 
@@ -108,7 +107,7 @@ def _is_onednn(p: Problem) -> bool:
     elif p.groups > 1:
         suits = axes > 1 and min(p.w[-2], o // p.groups) >= FEW_IN_A_GROUP
     else:
-        suits = o > FEW_OUTPUTS
+        suits = o > FEW_OUTPUTS or axes == 3
     return suits and onednn.fits(p)
 
 
@@ -146,10 +145,6 @@ def _is_planes(p: Problem) -> bool:
         w=(p.w[0] * p.m[0], *p.w[2:]),
     )
     return p.window.lhs_dilation[0] == 1 and onednn.fits(plane)
-
-
-def _is_shifted_dw(p: Problem) -> bool:
-    return _is_shifted(p) and p.w[-1] == p.groups
 
 
 def _is_dense_dw(p: Problem) -> bool:
@@ -196,7 +191,7 @@ def _is_split_dw(p: Problem) -> bool:
 FORMS_OF_DW = (
     Form("onednn", _is_onednn_dw, onednn.run),
     Form("planes", _is_planes, forms_of_dw.planes),
-    Form("shifted", _is_shifted_dw, forms_of_dw.shifted),
+    Form("shifted", _is_shifted, forms_of_dw.shifted),
     Form("exchanged", _is_dilated_dw, forms_of_dw.exchanged),
     Form("exchanged", _is_exchanged_dw, forms_of_dw.exchanged),
     Form("rows", _is_rows, forms_of_dw.rows),

@@ -8,6 +8,7 @@ everything works without it. `JAXCNN_ONEDNN=0` turns it off.
 
 import functools
 import json
+import math
 import os
 import platform
 import warnings
@@ -40,7 +41,9 @@ def wanted() -> bool:
     """Whether the engine may be used: not where it is turned off, nor where programs are kept.
 
     JAX cannot write a program that holds the call into its persistent compilation cache, and warns
-    at every compilation. `JAXCNN_ONEDNN=1` asks for the engine all the same.
+    at every compilation, unless what would be kept must have taken for ever to compile
+    (`jax_persistent_cache_min_compile_time_secs`). `JAXCNN_ONEDNN=1` asks for the engine all the
+    same.
     """
     asked = os.environ.get("JAXCNN_ONEDNN")
     if asked in ("0", "1"):
@@ -48,7 +51,8 @@ def wanted() -> bool:
     config = jax.config
     kept = config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
     folder = config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    return not (kept and folder)
+    least = config.jax_persistent_cache_min_compile_time_secs  # pyright: ignore[reportAttributeAccessIssue]
+    return not (kept and folder and math.isfinite(least))
 
 
 def takes(p: Problem) -> bool:

@@ -5,6 +5,7 @@ MEASURED.md lists as its compiler counts it.
 """
 
 import functools
+from collections.abc import Callable
 from operator import add
 
 import jax
@@ -76,7 +77,7 @@ def by_blocks(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
     beside = [first + 1 + 2 * axis for axis in range(len(rows))]
     numbers = _numbers(taps)
 
-    def near(a: jax.Array, distance: tuple[int, ...], fill) -> jax.Array:
+    def near(a: jax.Array, distance: tuple[int, ...], fill: float) -> jax.Array:
         return pad(
             a, [(q, r - m - q) for q, r, m in zip(distance, rows, taps.m, strict=True)], fill
         )
@@ -85,7 +86,11 @@ def by_blocks(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
         within = np.expand_dims(static, [2 * axis for axis in range(len(rows))])[..., None]
         return within.reshape((1,) * first + within.shape)
 
-    def won(distance: tuple[int, ...], number, expand=lambda a: a) -> jax.Array:
+    def won(
+        distance: tuple[int, ...],
+        number: np.ndarray,
+        expand: Callable[[jax.Array], jax.Array] = lambda a: a,
+    ) -> jax.Array:
         wins = expand(near(winner, distance, -1)) == number
         return jnp.where(wins, expand(near(g, distance, 0)), 0)
 

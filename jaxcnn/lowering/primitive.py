@@ -161,7 +161,7 @@ def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
         # Its entries do not see each other.
         size = x.shape[x_axis]
         x, w = _onto_channels(x, x_axis, 1), _onto_channels(w, w_axis, 1)
-        y = correlate(x, w, c.with_(groups=size * c.groups))
+        y = correlate(x, w, c.with_(groups=size * c.groups, copies=size * c.copies))
         *lead, channels = y.shape
         return y.reshape(*lead, size, channels // size), y.ndim - 1
     if x_axis is not None and not c.over_batch:

@@ -1,9 +1,11 @@
 """The network of the post on handwritten digits: trained, read back, looked into.
 
-run = jaxcnn.mnist.train(epochs=2, out="runs/mine")     # what `jaxcnn train` does
-run = jaxcnn.mnist.load("runs/mine")                    # what it left
-run.predict(images), run.evaluate(), run.params, run.history
-run.activations(image), run.gradients(image, label)
+A run, and what it holds:
+
+    run = jaxcnn.mnist.train(epochs=2, out="runs/mine")     # what `jaxcnn train` does
+    run = jaxcnn.mnist.load("runs/mine")                    # what it left
+    run.predict(images), run.evaluate(), run.params, run.history
+    run.activations(image), run.gradients(image, label)
 """
 
 from __future__ import annotations

@@ -91,11 +91,13 @@ class Training:
             place = record.get("data_dir") if self.data_dir is None else None
             loading = pool.submit(sources.load_again, name, place, self.data_dir)
             from .run.fit import Run
+            from .run.programs import convolutions_by
 
             dataset = loading.result()
         configuration = self._configuration(dataset, stored)
         distributed.check_batch(configuration.batch_size, mesh)
-        folder = self._take(folder, configuration, dataset, record)
+        engine = convolutions_by(configuration, mesh.size)
+        folder = self._take(folder, configuration, dataset, record, engine)
         try:
             run = Run(
                 configuration,
@@ -232,6 +234,7 @@ class Training:
         configuration: Configuration,
         dataset: "Dataset",
         record: dict[str, Any],
+        engine: str,
     ) -> RunFolder:
         """The run's folder, ready to be written to by this run alone."""
         resumed = folder is not None
@@ -249,12 +252,12 @@ class Training:
                     " digests in its config.json are others."
                 )
             if record:
-                warn_of_changes(record)
+                warn_of_changes(record, engine)
             if not record or configuration.to_json() != record["configuration"]:
                 if record:
                     print(_change(record["configuration"], configuration), file=sys.stderr)
                 place = sources.place_of(dataset.name, self.data_dir) or record.get("data_dir")
-                folder.write_config(configuration, dataset.digests, place)
+                folder.write_config(configuration, dataset.digests, place, engine)
             return str(folder.path)
 
         try:

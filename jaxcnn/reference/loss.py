@@ -67,7 +67,7 @@ def _mask(
         return jnp.ones(logits.shape, bool)
     where = jnp.asarray(where, bool)
     if where.ndim != logits.ndim:
-        where = jnp.expand_dims(where, axis)
+        where = jnp.expand_dims(where, () if axis is None else axis)
     return jnp.broadcast_to(where, logits.shape)
 
 

@@ -49,12 +49,18 @@ def test_help_of_every_command(command, capsys):
         ["evaluate"],
     ],
 )
-def test_a_word_it_does_not_know_ends_with_status_2(argv, capsys):
+@pytest.mark.parametrize("coloured", [False, True])
+def test_a_word_it_does_not_know_ends_with_status_2(argv, coloured, capsys, monkeypatch):
+    # As on a terminal, where tyro writes in colours.
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: coloured, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
     assert dispatch.main(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("jaxcnn: error: ")
+    assert line.isascii()
+    assert "\x1b" not in line
     assert argv[-1].lstrip("-") in line
 
 

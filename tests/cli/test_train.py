@@ -230,3 +230,11 @@ def test_what_is_no_run_is_named(command, tmp_path, capsys):
     error = capsys.readouterr().err
     assert str(tmp_path) in error
     assert "Traceback" not in error
+
+
+def test_a_run_that_learnt_nothing_says_so(tmp_path, capsys):
+    assert train("--learning-rate", 1000, "--steps", 2, "--out", tmp_path / "run") == 0
+    *_, told, last = capsys.readouterr().out.splitlines()
+    assert told.startswith("The network has learnt nothing: its test loss, ")
+    assert "--learning-rate (now 1000)" in told
+    assert last.startswith("test accuracy")

@@ -179,3 +179,25 @@ def test_how_far_a_nan_spreads(form, setting, channels, further):
         assert own[0] - more <= spread[0] <= own[0]
         assert own[-1] <= spread[-1] <= own[-1] + more
     assert np.count_nonzero(y.any((0, 1))) <= (16 if groups > 1 else o)
+
+
+@pytest.mark.parametrize("form", ["split", "plain"])
+def test_a_nan_stays_in_its_own_example(form):
+    """Narrow groups may share a convolution, with zeros between; what `jax.vmap` maps may not."""
+    rng = np.random.default_rng(0)
+    x, w = (
+        jnp.asarray(rng.normal(size=(4, 1, 5, 5, 4))),
+        jnp.asarray(rng.normal(size=(4, 3, 3, 2, 2))),
+    )
+    x = x.at[1].set(jnp.nan)
+
+    def gradients(x, w):
+        y, pull = jax.vjp(lambda x, w: jaxcnn.conv(x, w, feature_group_count=2), x, w)
+        return y, *pull(jnp.ones_like(y))
+
+    with using(form):
+        y, dx, dw = jax.jit(jax.vmap(gradients))(x, w)
+    for found in (y, dw):
+        bad = np.isnan(found).reshape(4, -1).any(1)
+        assert bad.tolist() == [False, True, False, False]
+    assert np.isfinite(dx).all()

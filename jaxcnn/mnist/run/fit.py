@@ -35,11 +35,13 @@ class Outcome:
     Attributes:
         step: updates made.
         test_accuracy: of the final parameters, or None where the run was interrupted.
+        test_loss: likewise.
         stopped_by: the signal that interrupted it; None where that came to another process.
     """
 
     step: int
     test_accuracy: float | None
+    test_loss: float | None
     stopped_by: signal.Signals | None
 
 
@@ -122,7 +124,7 @@ class Run:
         if stopped():
             if step and self.checkpoints.latest() != step:
                 self._save(state, step)
-            return Outcome(step, None, interruption.signal)
+            return Outcome(step, None, None, interruption.signal)
         return self._finish(state, step, last)
 
     def _start(self) -> tuple[State, int]:
@@ -240,4 +242,4 @@ class Run:
                 }
             )
             self._watching.end()
-        return Outcome(step, test["accuracy"], None)
+        return Outcome(step, test["accuracy"], test["loss"], None)

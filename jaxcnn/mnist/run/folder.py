@@ -111,9 +111,21 @@ class RunFolder:
         configuration: Configuration,
         digests: Mapping[str, str],
         data_dir: str | None = None,
+        engine: str = "XLA",
     ) -> None:
-        """Write config.json, whole or not at all; `data_dir` is where the data was, if known."""
-        record = {"configuration": configuration.to_json(), **_provenance(), "data": dict(digests)}
+        """Write config.json, whole or not at all.
+
+        Args:
+            configuration: of the run.
+            digests: of the data's files.
+            data_dir: where the data was, if known.
+            engine: what computes the convolutions, see `machine.engine.name`.
+        """
+        record = {
+            "configuration": configuration.to_json(),
+            **_provenance(engine),
+            "data": dict(digests),
+        }
         if data_dir is not None:
             record["data_dir"] = data_dir
         self.write_text(self.config_path.name, json.dumps(record, indent=2) + "\n")
@@ -217,7 +229,7 @@ class _writing:
             ) from None
 
 
-def _provenance() -> dict[str, Any]:
+def _provenance(engine: str) -> dict[str, Any]:
     names = ("jaxcnn", "jax", "jaxlib", "numpy", "optax", "orbax-checkpoint")
     device = jax.devices()[0]
     return {
@@ -230,13 +242,14 @@ def _provenance() -> dict[str, Any]:
             "processes": jax.process_count(),
             "machine": platform.machine(),
             "cores": os.cpu_count(),
+            "convolutions": engine,
         },
     }
 
 
-def warn_of_changes(record: Mapping[str, Any]) -> None:
+def warn_of_changes(record: Mapping[str, Any], engine: str) -> None:
     """Say on the standard error stream where this machine is not the one of config.json."""
-    now = _provenance()
+    now = _provenance(engine)
     changes = [
         f"{name} {before[name]} -> {value}"
         for part in ("versions", "devices")

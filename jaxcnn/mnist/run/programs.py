@@ -14,7 +14,7 @@ from jaxcnn import reference
 
 from .. import description, model, step
 from ..data.sources import Dataset
-from ..machine import distributed
+from ..machine import distributed, engine
 from ..recipe import RECIPES
 from .configuration import Configuration
 from .schedule import Schedule
@@ -72,17 +72,28 @@ def new_schedule(
 ) -> Schedule:
     """The places of a run."""
     recipe = RECIPES[configuration.recipe]
-    products = sum(layer.products for layer in description.read(configuration.model))
     return Schedule(
         examples=len(dataset.train_labels),
         batch_size=configuration.batch_size,
         steps=configuration.steps,
         seed=configuration.seed,
-        chunk=max(1, min(_CHUNK, _CHUNK_PRODUCTS // products)),
+        chunk=max(1, min(_CHUNK, _CHUNK_PRODUCTS // products(configuration))),
         shuffle_once=recipe.shuffle_once,
         evaluate_every=recipe.evaluate_every,
         save_every=save_every,
     )
+
+
+def products(configuration: Configuration) -> int:
+    """The products that the forward pass of one image adds up."""
+    return sum(layer.products for layer in description.read(configuration.model))
+
+
+def convolutions_by(configuration: Configuration, devices: int) -> str:
+    """What computes the convolutions of the run: `oneDNN` or `XLA`."""
+    if configuration.layers != "jaxcnn" or configuration.float64:
+        return "XLA"
+    return engine.name(products(configuration), devices)
 
 
 class Programs:
@@ -100,6 +111,16 @@ class Programs:
     ):
         """Put the data on the devices, and compile."""
         self.mesh = mesh
+        with engine.chosen(products(configuration)):
+            self._prepare(configuration, dataset, schedule, mesh)
+
+    def _prepare(
+        self,
+        configuration: Configuration,
+        dataset: Dataset,
+        schedule: Schedule,
+        mesh: Mesh,
+    ) -> None:
         splits = {
             "train": (dataset.train_images, dataset.train_labels),
             "validation": (dataset.validation_images, dataset.validation_labels),

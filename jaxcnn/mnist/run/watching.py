@@ -35,8 +35,8 @@ class Watching:
             from tensorboardX import SummaryWriter
 
             # Steps that are made once more: their old events are hidden.
-            again = {"purge_step": step + 1} if step else {}
-            self._writer = SummaryWriter(str(self._folder.path / "tensorboard"), **again)
+            again = step + 1 if step else None
+            self._writer = SummaryWriter(str(self._folder.path / "tensorboard"), purge_step=again)
 
     def evaluated(self, line: Mapping[str, Any]) -> None:
         """Show a line of metrics, which is in the folder already."""
