@@ -1,8 +1,10 @@
 """What an installation without the extras answers where one is needed."""
 
 # By the name that is imported: what it is called in pyproject.toml goes with the extra.
-_TRAIN = {"matplotlib", "optax", "orbax", "PIL", "pooch", "requests", "scipy", "sklearn", "tqdm"}
-_TRAIN |= {"safetensors", "tyro"}
+_TRAIN = {
+    "matplotlib", "optax", "orbax", "PIL", "pooch", "requests", "safetensors", "scipy", "sklearn",
+    "tqdm", "tyro",
+}  # fmt: skip
 _EXTRAS = dict.fromkeys(_TRAIN, "train") | {"tensorboardX": "tensorboard"}
 
 

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,7 @@ class Taps:
         return result
 
 
-def gather(x: jax.Array, taps: Taps, fill) -> Iterator[jax.Array]:
+def gather(x: jax.Array, taps: Taps, fill: float) -> Iterator[jax.Array]:
     """Tap by tap what the output places see, `[N.., M.., C]`; `fill` in the padding."""
     window, first = taps.window, x.ndim - 1 - len(taps.k)
     reach = [
@@ -78,7 +79,12 @@ def gather(x: jax.Array, taps: Taps, fill) -> Iterator[jax.Array]:
         )
 
 
-def reduced_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
+def better(tap: jax.Array, y: jax.Array) -> jax.Array:
+    """Where a tap beats the best before it: the first of equals wins, and the first NaN."""
+    return (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
+
+
+def reduced_maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
     """The maximum over every window, not dilated."""
     return _reduce_window(
         pad(x, taps.window.padding, least), taps, taps.window.strides, lax.max, least
@@ -97,33 +103,10 @@ def scatter_equal(share: jax.Array, taps: Taps) -> jax.Array:
     return _reduce_window(share, taps, (1,) * len(taps.k), lax.add, 0)
 
 
-def _reduce_window(x: jax.Array, taps: Taps, strides: Sequence[int], combine, start):
+def _reduce_window(x: jax.Array, taps: Taps, strides: Sequence[int], combine: Any, start: float):
     lead = (1,) * (x.ndim - 1 - len(taps.k))
     window, steps = (*lead, *taps.k, 1), (*lead, *strides, 1)
     return lax.reduce_window(x, np.array(start, x.dtype), combine, window, steps, "VALID")
-
-
-def materialized(winner: jax.Array, taps: Taps) -> jax.Array:
-    """`winner`, whole numbers in float32, computed once for a backward pass that reads it often.
-
-    XLA:CPU would fuse it into the loop over the input and compute it again for every tap. That
-    costs where windows overlap or are large (3x3, stride 2, 32x28x28x64: 27 ms for 2.8), and where
-    the channels, its innermost loop, are too few for a vector (2x2, stride 2, 128x28x28x4: 0.87 ms
-    for 0.22). It does not fuse a matrix product, and one with the identity is exact for whole
-    numbers. Elsewhere `winner` is returned as it is.
-    """
-    c = winner.shape[-1]
-    overlap = any(k > s for k, s in zip(taps.k, taps.window.strides, strict=True))
-    plain = not winner.size or explicit_sharding(winner) is not None
-    if plain or not (overlap or len(taps) > 4 or c < 16):
-        return winner
-    block = max(d for d in range(1, min(c, 128) + 1) if c % d == 0)
-
-    def product(v):
-        blocks = v.reshape(*v.shape[:-1], c // block, block)
-        return (blocks @ np.eye(block, dtype=np.float32)).reshape(v.shape)
-
-    return lax.platform_dependent(winner, cpu=product, default=lambda v: v)
 
 
 def scatter(shares: Sequence[jax.Array], taps: Taps) -> jax.Array:
@@ -179,7 +162,10 @@ def interleave(phases: dict[tuple[int, ...], jax.Array], strides: Sequence[int])
 
 
 def pad(
-    x: jax.Array, both: Sequence[tuple[int, int]], fill, interior: Sequence[int] | None = None
+    x: jax.Array,
+    both: Sequence[tuple[int, int]],
+    fill: float,
+    interior: Sequence[int] | None = None,
 ) -> jax.Array:
     """Pads, or with a negative number crops, the spatial axes, which stand before the channels."""
     inside = interior or (0,) * len(both)

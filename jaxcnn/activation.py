@@ -1,10 +1,15 @@
 """Activations: relu and softmax.
 
-relu:     y = max(x, 0)                  dx = g where x > 0, and 0 at x = 0
-softmax:  p_j = exp(x_j) / sum exp(x)    dx = p * (g - sum of g * p)
+    relu:     y = max(x, 0)
+              dx = g where x > 0, and 0 elsewhere
 
-Softmax has two cases, dp_j/dx_j = p_j (1 - p_j) and dp_k/dx_j = -p_j p_k; summed against g they are
-the one line above.
+    softmax:  p_j = exp(x_j) / sum over k of exp(x_k)
+              dx_j = p_j * (g_j - sum over k of g_k * p_k)
+
+Softmax has two cases, summed against g in the line above; k is not j:
+
+    d p_j / d x_j = p_j * (1 - p_j)
+    d p_k / d x_j = - p_j * p_k
 
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
 """

@@ -1,4 +1,4 @@
-r"""Convolutions: conv, conv_transpose and conv_general_dilated, over one rule.
+r"""Convolutions: conv and conv_transpose, over one rule, which `drop_in` has too.
 
 Forward, at output place i (one index for each spatial axis), output channel o:
 
@@ -23,13 +23,10 @@ mean over the batch belongs to the loss.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.dtypes import canonicalize_dtype
-from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from . import _checks
@@ -37,19 +34,21 @@ from ._cotangent import cotangent, explicit_sharding
 from ._window import Padding, TransposedPadding, Window, ints, pairs, transposed_pairs
 from .lowering import Activation, Correlation, correlate, exchange_channels
 
+_Residuals = tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]
+
 
 def _convolve(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
     return correlate(x, w, c, b)
 
 
-def _convolve_fwd(x, w, b, c: Correlation):
+def _convolve_fwd(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation):
     # x and w are what the formulas read, and y, alive as the next layer's x, where relu is open; b
     # is kept for its dtype alone.
     y = _convolve(x, w, b, c)
     return y, (x, w, b, None if c.activation is None else y)
 
 
-def _convolve_bwd(c: Correlation, residuals, g):
+def _convolve_bwd(c: Correlation, residuals: _Residuals, g: jax.Array):
     x, w, b, y = residuals
     if y is not None:
         g = jnp.where(y > 0, g, jnp.zeros_like(g))
@@ -130,8 +129,8 @@ def conv(
     groups = _checks.groups(x.shape[-1], w, feature_group_count)
     _checks.bias(b, w.shape[-1])
     _checks.activation("conv", activation, x)
-    c = Correlation(window, groups=groups, precision=_hashable(precision), activation=activation)
-    return _batched(x, w, b, c)
+    c = Correlation(window, groups=groups, precision=precision, activation=activation)
+    return convolved(x, w, b, c)
 
 
 def conv_transpose(
@@ -212,143 +211,18 @@ def conv_transpose(
     _checks.bias(b, w.shape[-1])
     window = Window((1,) * axes, padding, strides, dilation)
     _checks.activation("conv_transpose", activation, x)
-    c = Correlation(window, groups=groups, precision=_hashable(precision), activation=activation)
-    return _batched(x, w, b, c)
+    c = Correlation(window, groups=groups, precision=precision, activation=activation)
+    return convolved(x, w, b, c)
 
 
-def conv_general_dilated(
-    lhs: ArrayLike,
-    rhs: ArrayLike,
-    window_strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
-    lhs_dilation: Sequence[int] | None = None,
-    rhs_dilation: Sequence[int] | None = None,
-    dimension_numbers: Any = None,
-    feature_group_count: int = 1,
-    batch_group_count: int = 1,
-    precision: lax.PrecisionLike = None,
-    preferred_element_type: Any = None,
-    out_sharding: NamedSharding | PartitionSpec | None = None,
-) -> jax.Array:
-    """`jax.lax.conv_general_dilated` with the hand-written gradient: a drop-in.
-
-    Every argument means what it means there, `dimension_numbers` included; the operands are
-    brought into the canonical order and the rule of `conv` does the rest. A `batch_group_count`
-    of G is a `feature_group_count` of G once the G blocks of the batch are laid beside each other
-    as channels.
-
-    What the rule does not cover is handed to `jax.lax.conv_general_dilated` itself, and with it the
-    gradient: integer and boolean operands, no spatial axis or more than three, and outputs without
-    a place. Complex operands have the rule: as in `jax.vjp`, nothing is conjugated.
-
-    Raises:
-        TypeError: dtypes differ, or an option is not a static integer.
-        ValueError: shapes do not fit each other.
-
-    Reverse mode only, as `conv`.
-
-    Example:
-        >>> import jax, jax.numpy as jnp, jaxcnn
-        >>> x, w = jnp.ones((1, 1, 4, 4)), jnp.ones((1, 1, 3, 3))
-        >>> jaxcnn.conv_general_dilated(x, w, (2, 2), "SAME").shape
-        (1, 1, 2, 2)
-    """
-    lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)
-    _checks.as_lax(lhs, rhs, padding)
-    axes = lhs.ndim - 2
-    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    strides = ints("window_strides", window_strides, axes)
-    lhs_dilation = ints("lhs_dilation", lhs_dilation, axes)
-    rhs_dilation = ints("rhs_dilation", rhs_dilation, axes)
-    if isinstance(padding, str) and any(d != 1 for d in lhs_dilation):
-        raise ValueError(
-            f"padding is {padding!r} with lhs_dilation {lhs_dilation}: expected explicit (low, "
-            "high) pairs, or jaxcnn.conv_transpose"
-        )
-    batch, feature, *space = numbers.lhs_spec
-    n = tuple(lhs.shape[axis] for axis in space)
-    out, inp, *taps = numbers.rhs_spec
-    k = tuple(rhs.shape[axis] for axis in taps)
-    padding = pairs(padding, n, k, strides, rhs_dilation)
-    window = Window(strides, padding, lhs_dilation, rhs_dilation)
-    if not _has_rule(lhs.dtype, window.output_shape(n, k)):
-        return lax.conv_general_dilated(
-            lhs,
-            rhs,
-            strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            numbers,
-            feature_group_count,
-            batch_group_count,
-            precision,
-            preferred_element_type,
-            out_sharding,
-        )
-
-    x = jnp.transpose(lhs, (batch, *space, feature))
-    w = jnp.transpose(rhs, (*taps, inp, out))
-    (groups,) = ints("feature_group_count", feature_group_count, 1)
-    (batches,) = ints("batch_group_count", batch_group_count, 1)
-    if batches > 1:
-        if groups > 1:
-            raise ValueError(
-                f"batch_group_count is {batches} and feature_group_count is {groups}: "
-                "expected at most one of them above 1"
-            )
-        if x.shape[0] % batches:
-            raise ValueError(
-                f"batch_group_count is {batches}: expected a divisor of lhs's batch {x.shape[0]}"
-            )
-        x = _batch_groups_as_channels(x, batches)
-    _checks.groups(x.shape[-1], w, max(groups, batches), ("lhs", "rhs"))
-
-    canonical = (numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])
-    to_user = [canonical.index(axis) for axis in range(len(canonical))]
-    dtype = preferred_element_type
-    c = Correlation(
-        window,
-        groups=max(groups, batches),
-        precision=_hashable(precision),
-        dtype=None if dtype is None else canonicalize_dtype(dtype),
-        sharding=_permuted_sharding(out_sharding, numbers.out_spec),
-    )
-    return jnp.transpose(_batched(x, w, None, c), to_user)
-
-
-def _has_rule(dtype: Any, output: tuple[int, ...]) -> bool:
-    return len(output) in (1, 2, 3) and jnp.issubdtype(dtype, jnp.inexact) and min(output) > 0
-
-
-def _batch_groups_as_channels(x, groups: int):
-    n, *space, c = x.shape
-    x = x.reshape(groups, n // groups, *space, c)
-    return jnp.moveaxis(x, 0, -2).reshape(n // groups, *space, groups * c)
-
-
-def _permuted_sharding(sharding, out_spec: Sequence[int]):
-    if sharding is None:
-        return None
-    spec = sharding.spec if isinstance(sharding, NamedSharding) else sharding
-    spec = tuple(spec) + (None,) * (len(out_spec) - len(spec))
-    batch, feature, *space = out_spec
-    canonical = PartitionSpec(*(spec[i] for i in (batch, *space, feature)))
-    if isinstance(sharding, NamedSharding):
-        return NamedSharding(sharding.mesh, canonical)
-    return canonical
-
-
-def _batched(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
+def convolved(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
     """The rule with the leading axes of x as one batch axis."""
     leading = x.shape[: x.ndim - w.ndim + 1]
     n, k = x.shape[len(leading) : -1], w.shape[:-2]
     _checks.output(c.window.output_shape(n, k), n, k, c.window)
+    if isinstance(c.precision, list):
+        c = c.with_(precision=tuple(c.precision))  # a static record is hashable
     if len(leading) == 1:
         return _convolution(x, w, b, c)
     y = _convolution(x.reshape(math.prod(leading), *x.shape[len(leading) :]), w, b, c)
     return y.reshape(*leading, *y.shape[1:])
-
-
-def _hashable(precision: lax.PrecisionLike):
-    return tuple(precision) if isinstance(precision, list) else precision

@@ -92,14 +92,17 @@ def numbers(
     blocks: Sequence[int] | None = None,
     marks: Mapping[str, Any] | None = None,
     format: str = "{:.3g}",
+    limit: float | None = None,
 ) -> Figure:
     """Arrays side by side, every number in its cell: red above zero, blue below, white at it.
 
     Args:
-        arrays: matrices or vectors (which become a line) by title, each on a scale of its own.
+        arrays: matrices or vectors (which become a line) by title.
         blocks: height and width of the windows to outline in an array that they divide.
         marks: by title, a mask of the cells to outline.
         format: of the numbers.
+        limit: the end of one scale for all arrays, on which equal numbers look alike; each has a
+            scale of its own if None.
 
     Returns:
         A Matplotlib figure.
@@ -116,9 +119,9 @@ def numbers(
     for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
         _grid(axes, matrix.shape)
         axes.set_title(title, fontsize=11)
-        limit = largest(matrix)
         # Half of the scale alone, so that black numbers can be read on it.
-        axes.imshow(matrix, cmap=colours(signed=True), vmin=-2 * limit, vmax=2 * limit)
+        end = 2 * (largest(matrix) if limit is None else limit)
+        axes.imshow(matrix, cmap=colours(signed=True), vmin=-end, vmax=end)
         for (i, j), value in np.ndenumerate(matrix):
             axes.text(j, i, format.format(value + 0.0), ha="center", va="center", fontsize=10)
         if blocks is not None and all(

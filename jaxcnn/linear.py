@@ -4,7 +4,7 @@
 
 Backward, for the cotangent g of y, with every leading axis of x taken as one batch:
 
-    dx = g w^T        dw = x^T g        db = sum of g over the batch
+    dx = g w^T        dw = x^T g        db = sum over batch of g
 
 With activation="relu", as in the post's own layer, the y above is relu's x: before these formulas g
 becomes g where y > 0, and 0 elsewhere.
@@ -12,6 +12,8 @@ becomes g where y > 0, and 0 elsewhere.
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), without its 1/m: the
 mean over the batch belongs to the loss.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,9 @@ from . import _checks
 from ._cotangent import cotangent, explicit_sharding
 from .lowering import Activation
 
+_Axes = tuple[tuple[int, ...], tuple[int, ...]]
+_Residuals = tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]
+
 
 def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activation) -> jax.Array:
     y = _contract(x, w, ((x.ndim - 1,), (0,)))
@@ -31,14 +36,14 @@ def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activat
     return y if activation is None else jnp.maximum(y, jnp.zeros((), y.dtype))
 
 
-def _affine_fwd(x, w, b, activation: Activation):
+def _affine_fwd(x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activation):
     # x and w are what the formulas read, and y, alive as the next layer's x, where relu is open; b
     # is kept for its dtype alone.
     y = _affine(x, w, b, activation)
     return y, (x, w, b, None if activation is None else y)
 
 
-def _affine_bwd(activation: Activation, residuals, g):
+def _affine_bwd(activation: Activation, residuals: _Residuals, g: jax.Array):
     x, w, b, y = residuals
     if y is not None:
         g = jnp.where(y > 0, g, jnp.zeros_like(g))
@@ -102,7 +107,7 @@ def dense(
     return _dense(x, w, b, activation)
 
 
-def _contract(left, right, axes, out_sharding=None):
+def _contract(left: jax.Array, right: jax.Array, axes: _Axes, out_sharding: Any = None):
     wide = jnp.float32 if left.dtype.itemsize < 4 else left.dtype
     return lax.dot_general(
         left, right, (axes, ((), ())), preferred_element_type=wide, out_sharding=out_sharding

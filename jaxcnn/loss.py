@@ -46,6 +46,9 @@ def _log_p(z: jax.Array, y: jax.Array, axis: Axes) -> jax.Array:
     return jnp.where(jnp.isneginf(log_p) & (y == 0), 0, log_p)
 
 
+_Residuals = tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]
+
+
 def _cross_entropy(z: jax.Array, y: jax.Array, axis: Axes) -> jax.Array:
     return -jnp.sum(widen(y) * _log_p(z, y, axis), axis)
 
@@ -55,7 +58,7 @@ def _cross_entropy_fwd(z: jax.Array, y: jax.Array, axis: Axes):
     return _cross_entropy(z, y, axis), (z, y, _shifts(widen(z), axis))
 
 
-def _cross_entropy_bwd(axis: Axes, residuals, g: jax.Array):
+def _cross_entropy_bwd(axis: Axes, residuals: _Residuals, g: jax.Array):
     z, y, (top, log_total) = residuals
     g = jnp.expand_dims(g, axis)
     p = jnp.exp(widen(z) - top - log_total)
@@ -139,7 +142,7 @@ def _integer_cross_entropy_fwd(z: jax.Array, labels: jax.Array):
     return _integer_cross_entropy(z, labels), (p, labels, z)
 
 
-def _integer_cross_entropy_bwd(residuals, g: jax.Array):
+def _integer_cross_entropy_bwd(residuals: tuple[jax.Array, jax.Array, jax.Array], g: jax.Array):
     # The rule of _cross_entropy for a label row of one 1, so S = 1; labels are integers: no dy.
     p, labels, z = residuals
     g = jnp.where(_no_such_class(z, labels), jnp.nan, g)

@@ -2,12 +2,16 @@
 
 Over the window of output place i, with taps a, P(i, a) = i * strides + a * window_dilation - low:
 
-    max_pool:  y[i] = max over a of x[P(i, a)]      dx = g routed through the mask of the winners
-    avg_pool:  y[i] = mean over a of x[P(i, a)]     dx = g shared equally among the counted elements
+    max_pool:  y[i] = max over a of x[P(i, a)]
+               dx[j] = sum over i, a with P(i, a) = j of  g[i] * mask[i, a]
 
-Both backward passes are one scatter: the share of g that belongs to tap a goes back to P(i, a), and
-windows that overlap add up. A mask needs no select-and-scatter, and so no serial loop on CPU and no
-atomic addition on GPU.
+    avg_pool:  y[i] = mean over a of x[P(i, a)]
+               dx[j] = sum over i, a with P(i, a) = j of  g[i] / count[i]
+
+The mask is 1 for the winner of its window and 0 elsewhere; count is how many elements the mean is
+of. Both backward passes are one scatter: the share of g that belongs to tap a goes back to P(i, a),
+and windows that overlap add up. A mask needs no select-and-scatter, and so no serial loop on CPU
+and no atomic addition on GPU.
 
 Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
 """
@@ -15,7 +19,7 @@ Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018).
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +27,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from . import _checks
-from ._taps import Taps, gather, materialized, scatter, scatter_equal, window_sum
+from ._taps import Taps, better, gather, scatter, scatter_equal, window_sum
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
-from .lowering.pooling import routed, window_maximum
+from .lowering.pooling_primitives import materialized, routed, window_maximum
 
 Ties = Literal["first", "all", "split"]
 
@@ -39,9 +43,9 @@ def _winners(x: jax.Array, taps: Taps) -> jax.Array:
     y = next(tapped)
     winner = jnp.broadcast_to(first, y.shape)
     for number, tap in enumerate(tapped, start=1):
-        better = (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))
-        y = jnp.where(better, tap, y)
-        winner = jnp.where(better, np.float32(number), winner)
+        wins = better(tap, y)
+        y = jnp.where(wins, tap, y)
+        winner = jnp.where(wins, np.float32(number), winner)
     return materialized(winner, taps).astype(np.int8 if len(taps) < 128 else np.int32)
 
 
@@ -73,7 +77,9 @@ def _max_pool_tied_fwd(x: jax.Array, taps: Taps, split: bool):
     return y, (x, y)
 
 
-def _max_pool_tied_bwd(taps: Taps, split: bool, residuals, g: jax.Array):
+def _max_pool_tied_bwd(
+    taps: Taps, split: bool, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+):
     x, y = residuals
     wide = widen(g)
     masks = [
@@ -251,5 +257,5 @@ def _over_places(static: np.ndarray, x: jax.Array) -> np.ndarray:
     return static.reshape((1,) * (x.ndim - 1 - static.ndim) + static.shape + (1,))
 
 
-def _least(dtype):
+def _least(dtype: Any):
     return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min

@@ -7,6 +7,10 @@
 Text has to be the same but for times and for the last digits of numbers; pictures pixel by pixel,
 within a little. Cells tagged `trained` show what a trained network does. Training magnifies the
 rounding that differs from one processor to the next, so there numbers and pictures have more room.
+
+The answers of the exercises are not right yet, and stored so. In the end the Python of the cell
+tagged `solutions` takes their place, the cells tagged `check` run again, and every `solved_...`
+that they set has to be true.
 """
 
 import base64
@@ -24,6 +28,7 @@ import nbformat
 import numpy as np
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell
 from PIL import Image
 
 FOLDER = Path(__file__).parent
@@ -34,6 +39,8 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d*)?(?:e[+-]?\d+)?", re.IGNO
 _STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_SOLVED = re.compile(r"^(solved_\w+) =", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,11 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
     """The notebook as it is stored, and as a fresh kernel without a network leaves it.
 
     Raises:
-        CellExecutionError: a cell raised.
+        CellExecutionError: a cell raised, or a solution is wrong.
     """
     stored = nbformat.read(path, as_version=4)
     fresh = nbformat.reads(nbformat.writes(stored), as_version=4)
+    fresh.cells += [new_code_cell(source) for source in solutions(stored)]
     for cell in fresh.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
@@ -72,6 +80,10 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
             **{name: scratch for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "XDG_CACHE_HOME")},
             **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
             "JAX_PLATFORMS": "cpu",
+            # The kernel starts in the scratch folder; the notebooks' own modules are beside them.
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (str(FOLDER.resolve()), os.environ.get("PYTHONPATH")))
+            ),
         }
         saved = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
@@ -89,9 +101,21 @@ def execute(path: Path) -> tuple[nbformat.NotebookNode, nbformat.NotebookNode]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+    del fresh.cells[len(stored.cells) :]
     for cell in fresh.cells:
         cell.metadata.pop("execution", None)  # when each cell ran
     return stored, fresh
+
+
+def solutions(notebook: nbformat.NotebookNode) -> list[str]:
+    """What to run after the notebook: its solutions, its checks once more, and that they pass."""
+    answers, checks = (
+        "\n".join(c.source for c in notebook.cells if tag in c.metadata.get("tags", ()))
+        for tag in ("solutions", "check")
+    )
+    solved = _SOLVED.findall(checks)
+    asserts = [f"assert {name}, 'a solution is wrong: not {name}'" for name in solved]
+    return [*_PYTHON.findall(answers), checks, *asserts] if solved else []
 
 
 def differences(stored: nbformat.NotebookNode, fresh: nbformat.NotebookNode) -> list[str]:

@@ -33,6 +33,12 @@ def test_numbers_stand_in_their_cells():
     assert (left.get_title(), right.get_title()) == ("x", "b")
 
 
+@pytest.mark.parametrize(("limit", "ends"), [(None, [0.5, 2]), (1.0, [2, 2])])
+def test_numbers_have_a_scale_of_their_own_or_one_for_all(limit, ends):
+    figure = drawing.numbers({"a quarter": [0.25], "one": [1.0]}, limit=limit)
+    assert [axes.images[0].get_clim() for axes in figure.axes] == [(-end, end) for end in ends]
+
+
 def test_blocks_outline_the_windows_of_arrays_that_they_divide():
     figure = drawing.numbers({"x": np.zeros((4, 2)), "g": np.zeros((3, 1))}, blocks=(2, 2))
     assert outlines(figure.axes[0], "0.2") == [(0, 0, 2, 2), (2, 0, 2, 2)]

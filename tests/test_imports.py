@@ -18,7 +18,10 @@ ROOMS = [
     ("lowering", ["jaxcnn.lowering"]),
     (
         "layers",
-        [f"jaxcnn.{n}" for n in ("activation", "convolution", "linear", "loss", "pooling")],
+        [
+            f"jaxcnn.{name}"
+            for name in ("activation", "convolution", "drop_in", "linear", "loss", "pooling")
+        ],
     ),
     ("drawing", ["jaxcnn.drawing"]),
     ("comparison", ["jaxcnn.comparison"]),

@@ -47,8 +47,8 @@ def test_what_is_stored_is_complete_and_clean(path):
         assert private not in stored
 
 
-def test_there_are_four():
-    assert [path.name[0] for path in run.paths()] == ["1", "2", "3", "4"]
+def test_there_are_five():
+    assert [path.name[0] for path in run.paths()] == ["1", "2", "3", "4", "5"]
 
 
 def notebook(source, output=None, tags=()):
@@ -125,3 +125,28 @@ def test_a_cell_that_raises_fails_and_nothing_reaches_the_network(tmp_path):
     nbformat.write(notebook(asks), path)
     with pytest.raises(CellExecutionError, match="ProxyError"):
         run.execute(path)
+
+
+def test_solutions_take_the_place_of_the_answers_and_have_to_be_right(tmp_path):
+    from nbclient.exceptions import CellExecutionError
+
+    def exercise(solution):
+        cells = [
+            new_code_cell("def answer():\n    return 1"),
+            new_code_cell(
+                "solved_1 = answer() == 2\nprint(solved_1)", metadata={"tags": ["check"]}
+            ),
+            new_markdown_cell(
+                f"<details>\n\n```python\n{solution}\n```\n</details>",
+                metadata={"tags": ["solutions"]},
+            ),
+        ]
+        nbformat.write(new_notebook(cells=cells), path)
+        return run.execute(path)[1].cells
+
+    path = tmp_path / "1-exercise.ipynb"
+    answer, check, _ = exercise("def answer():\n    return 2")
+    assert not answer.outputs
+    assert check.outputs[0].text == "False\n"  # the answer's, not the solution's
+    with pytest.raises(CellExecutionError, match="a solution is wrong: not solved_1"):
+        exercise("def answer():\n    return 3")

@@ -3,9 +3,9 @@
 import fnmatch
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class Case:
         groups: blocks of channels.
         padding: as the layer takes it.
         group: what `--cases` may call it by, beside its name.
+        mapped: the operands with one more axis, over which `jax.vmap` maps: "x", "w" (with b) or
+            "both"; None without.
+        copies: how long that axis is.
     """
 
     layer: str
@@ -38,11 +41,13 @@ class Case:
     groups: int = 1
     padding: Any = "SAME"
     group: str = "more"
+    mapped: Literal["x", "w", "both"] | None = None
+    copies: int = 1
 
     @property
     def name(self) -> str:
-        """Such as conv/3x3/s2/64-64/32x28x28."""
-        parts = [self.layer]
+        """Such as conv/3x3/s2/64-64/32x28x28, or vmap/x/conv/3x3/8-16/64-of-1x14x14."""
+        parts = [self.layer] if self.mapped is None else ["vmap", self.mapped, self.layer]
         if self.k:
             parts.append("x".join(map(str, self.k)))
         for letter, value in (("s", self.strides), ("d", self.dilation), ("g", self.groups)):
@@ -51,6 +56,7 @@ class Case:
         if self.k and self.padding == "VALID" and self.layer in CONVOLUTIONS:
             parts.append("valid")
         batch = "x".join(map(str, self.x[:-1]))
+        batch = batch if self.mapped is None else f"{self.copies}-of-{batch}"
         channels = f"{self.x[-1]}-{self.features}" if self.features else f"{self.x[-1]}"
         return "/".join((*parts, channels, batch))
 
@@ -65,10 +71,10 @@ class Case:
     def flops(self) -> int | None:
         """Multiplications and additions of each pass, of a layer that is a matrix product."""
         if self.layer == "dense":
-            return 2 * math.prod(self.x) * self.features
+            return 2 * self.copies * math.prod(self.x) * self.features
         if self.layer not in CONVOLUTIONS:
             return None
-        places = self.x[:-1]
+        places = (self.copies, *self.x[:-1])
         if self.layer == "conv":
             places = self.output_shape[:-1]
         return 2 * math.prod((*places, *self.k, self.x[-1] // self.groups, self.features))
@@ -91,6 +97,10 @@ class Case:
             shapes += [(self.x[-1], self.features), (self.features,)]
         elif self.layer in CONVOLUTIONS:
             shapes += [(*self.k, self.x[-1] // self.groups, self.features), (self.features,)]
+        shapes = [
+            shape if axis is None else (self.copies, *shape)
+            for shape, axis in zip(shapes, self._axes, strict=False)
+        ]
         return tuple(rng.standard_normal(shape, np.float32) for shape in shapes)
 
     def cotangent(self) -> np.ndarray:
@@ -98,7 +108,7 @@ class Case:
         rng = np.random.default_rng([1, *self.name.encode()])
         return rng.standard_normal(self.output_shape, np.float32)
 
-    def function(self, layers: ModuleType) -> Callable:
+    def function(self, layers: ModuleType) -> Callable[..., Any]:
         """The layer of `jaxcnn` or of `jaxcnn.reference` as a function of its operands."""
         f = getattr(layers, self.layer)
         options: dict[str, Any] = {}
@@ -114,27 +124,47 @@ class Case:
                 options["window_dilation"] = self.dilation
         elif self.layer == "softmax_cross_entropy_with_integer_labels":
             options = dict(labels=self.labels())
-        return lambda *operands: f(*operands, **options)
+
+        def one(*operands: Any):
+            return f(*operands, **options)
+
+        if self.mapped is None:
+            return one
+        import jax
+
+        return lambda *operands: jax.vmap(one, self._axes[: len(operands)])(*operands)
+
+    @property
+    def _axes(self) -> tuple[int | None, ...]:
+        """The mapped axis of x, w and b."""
+        mapped = ("x", "w") if self.mapped == "both" else (self.mapped,)
+        return tuple(0 if name in mapped else None for name in ("x", "w", "w"))
 
     def labels(self) -> np.ndarray:
         """Of a loss: an integer an example."""
         return np.arange(self.x[0], dtype=np.int32) % self.x[-1]
 
 
-def _conv(x, k, features, **options) -> Case:
+def _conv(x: tuple[int, ...], k: tuple[int, ...], features: int, **options: Any) -> Case:
     return Case("conv", x, k, features, **options)
 
 
-def _transpose(x, k, features, **options) -> Case:
+def _transpose(x: tuple[int, ...], k: tuple[int, ...], features: int, **options: Any) -> Case:
     return Case("conv_transpose", x, k, features, **options)
 
 
-def _max(x, k, strides, padding: Any = "VALID", **options) -> Case:
+def _max(
+    x: tuple[int, ...], k: tuple[int, ...], strides: int, padding: Any = "VALID", **options: Any
+) -> Case:
     return Case("max_pool", x, k, strides=strides, padding=padding, **options)
 
 
-def _avg(x, k, strides, padding: Any = "VALID") -> Case:
+def _avg(x: tuple[int, ...], k: tuple[int, ...], strides: int, padding: Any = "VALID") -> Case:
     return Case("avg_pool", x, k, strides=strides, padding=padding)
+
+
+def _mapped(case: Case, mapped: Literal["x", "w", "both"], copies: int) -> Case:
+    return replace(case, mapped=mapped, copies=copies, group="vmap")
 
 
 # Where PyTorch pads otherwise than SAME, the padding is written as PyTorch has it: a benchmark of
@@ -232,6 +262,18 @@ CASES: tuple[Case, ...] = (
     Case("dense", (256, 1024), features=1024),
     Case("softmax", (256, 1000)),
     Case("softmax_cross_entropy_with_integer_labels", (256, 1000)),
+    # Under jax.vmap.
+    *(
+        _mapped(conv, mapped, copies)
+        for conv, copies in (
+            (_conv((1, 28, 28, 4), (5, 5), 4), 64),
+            (_conv((1, 14, 14, 8), (3, 3), 16), 64),
+            (_conv((1, 14, 14, 32), (3, 3), 64), 64),
+            (_conv((8, 28, 28, 16), (3, 3), 32, strides=2, padding=1), 8),
+        )
+        for mapped in ("x", "w", "both")
+    ),
+    _mapped(_max((1, 28, 28, 32), (2, 2), 2), "x", 64),
 )
 
 

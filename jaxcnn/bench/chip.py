@@ -74,7 +74,7 @@ def versions() -> str:
     return f"JAX {jax.__version__}, libtpu {metadata.version('libtpu')}"
 
 
-def compile_for(sharding: Sharding, f: Callable, *operands: Any) -> Costs:
+def compile_for(sharding: Sharding, f: Callable[..., Any], *operands: Any) -> Costs:
     """Compile `f` for the device or devices of `sharding`, on which every operand lies.
 
     Args:

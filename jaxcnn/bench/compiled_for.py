@@ -1,4 +1,4 @@
-"""The rules and both steps, hand-written against automatic, by another chip's own compiler.
+"""The rules and both steps, hand-written and automatic, by another chip's own compiler.
 
 Bytes are what counts here: nearly all of a network's time on such a chip is memory traffic, and
 the convolutions' own arithmetic is the same on both sides.
@@ -24,9 +24,9 @@ from .chip import Costs, compile_for
 from .layers import layer_passes
 from .options import NETWORKS, Options, Whole
 
-# The chip of every row, and then those of the step on four devices.
+# The chip of every row, and then the chips of the step on four devices.
 ONE = "v5e:1x1"
-FOUR = ("v5e:2x2", "v6e:2x2")
+FOUR = "v5e:2x2"
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 
 # More bytes than autodiff's by this factor count as more.
@@ -64,11 +64,15 @@ def layer_rows(case: Case, device: Any) -> Iterator[Row]:
 
 
 def network_rows(row: Whole, device: Any) -> Iterator[Row]:
-    """The training step or the evaluation of one batch."""
+    """The training step, the evaluation or the gradients of one batch."""
 
     def costs(layers: ModuleType) -> Costs:
-        one = steps.step_and_operands if row.kind == "step" else steps.evaluation_and_operands
-        return compile_for(SingleDeviceSharding(device), *one(row.network, layers, row.dtype))
+        if row.kind in ("vmap", "per_example"):
+            program = steps.mapped_and_operands(row.kind, row.network, layers)
+        else:
+            one = steps.step_and_operands if row.kind == "step" else steps.evaluation_and_operands
+            program = one(row.network, layers, row.dtype)
+        return compile_for(SingleDeviceSharding(device), *program)
 
     yield Row(row.name, "alone", costs(jaxcnn), costs(reference))
 
@@ -126,7 +130,7 @@ def run(options: Options, whole: Sequence[Whole], cases: Sequence[Case]) -> int:
         print("\n" + _summary(rows))
     chosen = [row.name for row in whole]
     sharded = [n for n in NETWORKS if f"step/{n}" in chosen]
-    on_four = [_on_four(n, topology) for n in sharded for topology in FOUR]
+    on_four = [_on_four(n, FOUR) for n in sharded]
     print("\n".join(["", *(text for text, _ in on_four)]) if on_four else "", end="\n")
     if options.json is not None:
         told = {"chip": device.device_kind, "versions": chip.versions()}

@@ -25,7 +25,7 @@ def layer_programs(case: Case, layers: ModuleType) -> dict[str, Program]:
 
 def layer_passes(
     case: Case, layers: ModuleType, evaluate: Evaluate
-) -> dict[str, tuple[Callable, tuple[Any, ...]]]:
+) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """By pass, the function and what it is called with.
 
     Args:
@@ -40,7 +40,7 @@ def layer_passes(
     pullback = evaluate(lambda *operands: jax.vjp(f, *operands)[1], *operands)
     residuals, structure = jax.tree.flatten(pullback)
 
-    def cotangents(wanted: slice) -> tuple[Callable, tuple[Any, ...]]:
+    def cotangents(wanted: slice) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         def pulled(residuals: list[Any], g: jax.Array):
             return jax.tree.unflatten(structure, residuals)(g)[wanted]
 

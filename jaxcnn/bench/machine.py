@@ -22,6 +22,12 @@ def matrix_product_rate(n: int = 2048) -> float:
     return 2 * n**3 / min(samples)
 
 
+def tf32() -> bool:
+    """Whether this is a GPU that may round what a float32 product multiplies to ten bits."""
+    full = jax.config.jax_default_matmul_precision in ("highest", "float32")
+    return jax.default_backend() == "gpu" and not full
+
+
 def describe(torch_peer: Any = None) -> dict[str, Any]:
     """Device, processors and versions."""
     device = jax.devices()[0]
@@ -36,6 +42,7 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "onednn": [dtype for dtype in ("float32", "bfloat16") if _onednn(dtype)],
+        "tf32": tf32(),
         "torch": torch_peer.torch.__version__ if torch_peer else None,
     }
 

@@ -10,9 +10,13 @@ NETWORKS = ("post", "wide")
 
 @dataclass(frozen=True)
 class Whole:
-    """A row of a whole network: its training step, or its evaluation."""
+    """A row of a whole network: its training step, its evaluation, or a gradient under jax.vmap.
 
-    kind: Literal["step", "evaluation"]
+    "vmap" is the gradient of the mean loss of a network of one image, mapped over the batch;
+    "per_example" is the gradient of every image's loss.
+    """
+
+    kind: Literal["step", "evaluation", "vmap", "per_example"]
     network: str
     dtype: str = "float32"
 
@@ -28,20 +32,21 @@ WHOLE = tuple(
     for dtype in ("float32", "bfloat16")
     for kind in ("step", "evaluation")
     for network in (*NETWORKS, "resnet", "mobilenet")
-)
+) + tuple(Whole(kind, network) for kind in ("vmap", "per_example") for network in NETWORKS)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Time every layer and whole networks on this machine, hand-written against automatic.
+    """Time every layer and whole networks on this machine, hand-written and automatic.
 
     Rows are printed as they are measured, each after its outputs have been found equal to those of
     the reference; the last lines hold the geometric means and the worst.
     """
 
     cases: tuple[str, ...] = ()
-    """Rows to run: parts of their names, patterns with * or ?, or the groups step and evaluation
-    (of whole networks), known (slow in XLA), network and more. All where left out."""
+    """Rows to run: parts of their names, patterns with * or ?, or the groups step, evaluation
+    and per_example (of whole networks), vmap, known (slow in XLA), network and more. All where left
+    out."""
     list: bool = False
     """Print the names of the cases, and measure nothing."""
     repeats: int = 20

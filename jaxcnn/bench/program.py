@@ -29,7 +29,7 @@ class Program:
 
 
 def compiled(
-    f: Callable,
+    f: Callable[..., Any],
     *operands: Any,
     checked: Sequence[Any] | None = None,
     select: Callable[[Any], Any] = lambda outputs: outputs,

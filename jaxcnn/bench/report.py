@@ -62,9 +62,11 @@ def summary(rows: Sequence[Row]) -> str:
     """Geometric means and worst ratios, and what is told of the steps alone."""
     lines = []
     steps = [row for row in rows if row.case.startswith(("step/", "evaluation/"))]
+    mapped = [row for row in rows if row.case.startswith(("vmap/", "per_example/"))]
     for title, chosen in (
-        ("layers", [row for row in rows if row not in steps]),
+        ("layers", [row for row in rows if row not in (*steps, *mapped)]),
         ("networks", steps),
+        ("under vmap", mapped),
     ):
         against = {
             "automatic": [(row.ratio, row) for row in chosen],

@@ -89,7 +89,7 @@ def measure(
     seconds: float,
     flops: int | None = None,
 ) -> Row:
-    """Check the outputs of every program against the automatic one's, then time them in turn.
+    """Compare the outputs of every program with the automatic one's, then time them in turn.
 
     Args:
         case: the row's name, as is what.

@@ -76,7 +76,7 @@ def measure(
         network: "post" or "wide".
         each: whether every device has a batch of its own, so that the batch grows with them; else
             they share one.
-        tolerance: of the loss and the new parameters, against one device.
+        tolerance: of the loss and the new parameters from those of one device.
         repeats: see `interleaved`, as is seconds.
         seconds: a program.
 

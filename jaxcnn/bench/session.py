@@ -25,12 +25,12 @@ class Session:
         self.options = options
         self.torch = _torch(options)
         self.peak = machine.matrix_product_rate()
-        self.machine = machine.describe(self.torch) | {
+        self.machine: dict[str, Any] = machine.describe(self.torch) | {
             "matrix_product_flops": self.peak,
             "form": options.form,
         }
-        # Off the CPU a float32 product has the ten bits of TF32 by default, in every program. A
-        # step's gradients have gone through eight layers.
+        # Off the CPU a float32 product has ten bits or fewer by default, in every program. A step's
+        # gradients have gone through eight layers.
         rounding = 1e-4 if jax.default_backend() == "cpu" else 1e-2
         self.tolerance = {"layer": rounding, "step": 10 * rounding, "bfloat16": 0.1}
 
@@ -42,6 +42,8 @@ class Session:
         print(f"{self.machine['device']}; JAX {self.machine['jax']}, PyTorch {peer}")
         engine = f"oneDNN in {' and '.join(self.machine['onednn'])}, else XLA"
         print(f"convolutions by {engine if self.machine['onednn'] else 'XLA'}")
+        if self.machine["tf32"]:
+            print("float32 products have TF32's ten bits, in JAX and in PyTorch")
         print(f"a 2048-cubed float32 matrix product runs at {self.peak / 1e9:.0f} GFLOP/s")
         print("milliseconds, median ± half the distance of the quartiles\n")
         print(report.header(width), flush=True)
@@ -115,7 +117,7 @@ class Session:
             return
         automatic = layer_programs(case, reference)
         peer: dict[str, Any] = {}
-        if self.torch is not None:
+        if self.torch is not None and case.mapped is None:
             compiled = self.options.torch_compile == "all"
             peer = self.torch.layer_programs(case, compiled=compiled)
         for what in case.passes:
@@ -133,6 +135,21 @@ class Session:
 
     def _network(self, row: Whole) -> Iterator[Row]:
         network, dtype = row.network, row.dtype
+        if row.kind in ("vmap", "per_example"):
+            hand, automatic = (
+                steps.mapped(row.kind, row.network, layers) for layers in (jaxcnn, reference)
+            )
+            yield rows.measure(
+                row.name,
+                "gradient",
+                hand,
+                automatic,
+                {},
+                tolerance=self.tolerance["step"],
+                repeats=self.options.repeats,
+                seconds=2 * self.options.seconds,
+            )
+            return
         one, loop = {
             "step": (steps.alone, steps.in_scan),
             "evaluation": (steps.evaluation, steps.evaluation_in_scan),
@@ -186,8 +203,7 @@ def _status(wrong: Sequence[Disagreement]) -> int:
 
 def _torch(options: Options) -> Any:
     """The module of PyTorch's programs, or None where there is none to measure."""
-    # PyTorch is timed on the CPU alone, and beside another device that would be no comparison.
-    if not options.torch or jax.default_backend() != "cpu":
+    if not options.torch:
         return None
     try:
         from . import torch_peer
@@ -195,5 +211,6 @@ def _torch(options: Options) -> Any:
         if missing.name != "torch":
             raise
         return None
-    torch_peer.use_all_threads()
-    return torch_peer
+    # Beside another device it would be no comparison.
+    there = torch_peer.use(jax.default_backend(), tf32=machine.tf32())
+    return torch_peer if there else None

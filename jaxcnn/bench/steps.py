@@ -1,6 +1,7 @@
 """Whole networks as programs: the training step and the evaluation, alone and inside a loop.
 
-The loops are the trainer's: over a chunk of steps, and over batches.
+The loops are the trainer's: over a chunk of steps, and over batches. Beside them, gradients under
+`jax.vmap`.
 """
 
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def _make_step(
     network: str, optimizer: optax.GradientTransformation, layers: ModuleType
 ) -> train.Step:
     """The trainer's step, without what its recipes add, for another network."""
-    losses_of: Callable = layers.softmax_cross_entropy_with_integer_labels
+    losses_of: Callable[..., Any] = layers.softmax_cross_entropy_with_integer_labels
 
     def mean_loss(params: Any, images: jax.Array, labels: jax.Array):
         logits = _logits(network, params, images, layers)
@@ -71,7 +72,7 @@ def _logits(network: str, params: Any, images: jax.Array, layers: Any) -> jax.Ar
     return NETWORKS[network].apply(params, x, layers)
 
 
-def step_and_operands(network: str, layers: ModuleType, dtype: str = "float32") -> tuple:
+def step_and_operands(network: str, layers: ModuleType, dtype: str = "float32") -> tuple[Any, ...]:
     """The step, and the state, images and labels it is called with."""
     state, step = state_and_step(network, layers, dtype)
     return step, state, *(jnp.asarray(a) for a in batch(network=network))
@@ -96,7 +97,9 @@ def in_scan(network: str, layers: ModuleType, count: int, dtype: str = "float32"
     )
 
 
-def evaluation_and_operands(network: str, layers: ModuleType, dtype: str = "float32") -> tuple:
+def evaluation_and_operands(
+    network: str, layers: ModuleType, dtype: str = "float32"
+) -> tuple[Any, ...]:
     """The logits of one batch as a function, and the parameters and images it is called with."""
 
     def logits(params: Any, images: jax.Array) -> jax.Array:
@@ -125,6 +128,31 @@ def evaluation_in_scan(
 
     operands = networks.parameters(network, dtype), jnp.asarray(images), _order()
     return compiled(logits, *operands, jnp.int32(count), checked=(*operands, jnp.int32(2)))
+
+
+def mapped_and_operands(kind: str, network: str, layers: ModuleType) -> tuple[Any, ...]:
+    """The gradient of a network of one image, mapped over a batch; and what it is called with.
+
+    Of kind "vmap" it is that of the mean loss, of kind "per_example" every image's own.
+    """
+    losses_of: Callable[..., Any] = layers.softmax_cross_entropy_with_integer_labels
+
+    def loss(params: Any, image: jax.Array, label: jax.Array) -> jax.Array:
+        # The layers take any number of batch axes; a network flattens behind one.
+        return losses_of(_logits(network, params, image[None], layers)[0], label)
+
+    def mean(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+        return jax.vmap(loss, (None, 0, 0))(params, images, labels).mean()
+
+    f = jax.grad(mean) if kind == "vmap" else jax.vmap(jax.grad(loss), (None, 0, 0))
+    images, labels = batch(network=network)
+    labels = labels.astype(np.int32)
+    return f, networks.parameters(network), jnp.asarray(images), jnp.asarray(labels)
+
+
+def mapped(kind: str, network: str, layers: ModuleType) -> Program:
+    """Gradients under `jax.vmap`."""
+    return compiled(*mapped_and_operands(kind, network, layers))
 
 
 def _order() -> jax.Array:

@@ -1,4 +1,4 @@
-"""`jaxcnn bench`: hand-written gradients against automatic ones, and PyTorch beside them.
+"""`jaxcnn bench`: hand-written gradients compared with automatic ones, and PyTorch beside them.
 
 Nothing heavy is imported before it runs; what it runs is in `jaxcnn.bench`.
 """

@@ -29,7 +29,7 @@ def entry() -> None:
     import atexit
 
     # The rest of an interpreter's end takes the ground from under JAX's threads.
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -4,7 +4,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -61,7 +61,7 @@ class Predict:
                 print(self._line(path, answers[path], run.class_names))
         return 2 if errors else 0
 
-    def _line(self, path: Path, p, names: tuple[str, ...]) -> str:
+    def _line(self, path: Path, p: Any, names: tuple[str, ...]) -> str:
         label = names[int(p.argmax())]
         if self.json:
             of = {name: float(value) for name, value in zip(names, p, strict=True)}

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def describe(fn: Callable) -> str:
+def describe(fn: Callable[..., Any]) -> str:
     """A short name for `fn`, with the options that a functools.partial gives it."""
     if isinstance(fn, functools.partial):
         options = [repr(a) if np.ndim(a) == 0 else "..." for a in fn.args]
@@ -32,7 +32,7 @@ def _is_float(leaf: Any) -> bool:
     return jnp.issubdtype(getattr(leaf, "dtype", type(leaf)), jnp.floating)
 
 
-def _parameter_names(fn: Callable, count: int) -> list[str]:
+def _parameter_names(fn: Callable[..., Any], count: int) -> list[str]:
     names = [f"arg{i}" for i in range(count)]
     try:
         parameters = list(inspect.signature(fn).parameters.values())
@@ -60,18 +60,20 @@ class Arguments:
     rest: list[Any]
     treedef: Any
 
-    def bind(self, fn: Callable) -> Callable[[Sequence, Sequence], Any]:
+    def bind(self, fn: Callable[..., Any]) -> Callable[[Sequence[Any], Sequence[Any]], Any]:
         """`fn` as a function of (leaves, fixed)."""
 
-        def call(leaves, fixed):
-            leaves, fixed = iter(leaves), iter(fixed)
-            flat = [next({"leaf": leaves, "fixed": fixed}[k]) if k else v for k, v in self.rest]
+        def call(leaves: Sequence[Any], fixed: Sequence[Any]):
+            given = {"leaf": iter(leaves), "fixed": iter(fixed)}
+            flat = [next(given[k]) if k else v for k, v in self.rest]
             return fn(*jax.tree.unflatten(self.treedef, flat))
 
         return call
 
 
-def _chosen(argnums: int | Sequence[int] | None, args: tuple, names: list[str]) -> set[int]:
+def _chosen(
+    argnums: int | Sequence[int] | None, args: tuple[Any, ...], names: list[str]
+) -> set[int]:
     """The positions of the arguments to differentiate."""
     if argnums is None:
         for wanted in (lambda leaf: _is_array(leaf) and _is_float(leaf), _is_float):
@@ -102,7 +104,9 @@ def _kinds(tree: Any) -> str:
     return " and ".join(sorted(kinds)) or "None"
 
 
-def take_apart(fn: Callable, args: tuple, argnums: int | Sequence[int] | None) -> Arguments:
+def take_apart(
+    fn: Callable[..., Any], args: tuple[Any, ...], argnums: int | Sequence[int] | None
+) -> Arguments:
     """Split the arguments of `fn` and check those that are differentiated."""
     names = _parameter_names(fn, len(args))
     chosen = _chosen(argnums, args, names)

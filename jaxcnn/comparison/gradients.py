@@ -20,9 +20,9 @@ from .result import Comparison
 
 
 def compare(
-    fn: Callable,
+    fn: Callable[..., Any],
     *args: Any,
-    reference: Callable | None = None,
+    reference: Callable[..., Any] | None = None,
     argnums: int | Sequence[int] | None = None,
     cotangent: Any = None,
     numerical: bool = True,
@@ -125,9 +125,9 @@ def compare(
 
 
 def assert_gradients_match(
-    fn: Callable,
+    fn: Callable[..., Any],
     *args: Any,
-    reference: Callable | None = None,
+    reference: Callable[..., Any] | None = None,
     argnums: int | Sequence[int] | None = None,
     cotangent: Any = None,
     numerical: bool = True,

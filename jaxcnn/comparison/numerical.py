@@ -1,6 +1,6 @@
 """Central differences, with an error estimate, and one-sided ones, which tell a kink from an error.
 
-With g the cotangent and d a displacement of one leaf, the product <gradient, d> is held against
+With g the cotangent and d a displacement of one leaf, the product <gradient, d> is compared with
 
     D(d) = sum of g * (f(x + d) - f(x - d)) / 2
 
@@ -38,7 +38,7 @@ class Slope:
 
 @dataclass(frozen=True)
 class Sample:
-    """A slope held against the gradient: `index` of the element, None for a random direction."""
+    """A slope compared with the gradient: `index` of the element, None for a random direction."""
 
     index: tuple[int, ...] | None
     predicted: float

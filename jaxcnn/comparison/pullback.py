@@ -1,7 +1,7 @@
 """Vector-Jacobian products of a function over flat lists of arrays, in a dtype of our choosing."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ NEEDS_VALUES = (
 
 
 @contextlib.contextmanager
-def working(float64: bool) -> Iterator[None]:
+def working(float64: bool) -> Generator[None]:
     """Full matmul precision, and float64 where asked; the caller's configuration is untouched.
 
     A GPU's TF32 and a TPU's bfloat16 passes would drown the rule's own error. A TPU has no float64:
@@ -38,7 +38,7 @@ def working(float64: bool) -> Iterator[None]:
 class Jitted:
     """A function under jit, or without it where it needs concrete values."""
 
-    def __init__(self, fn: Callable):
+    def __init__(self, fn: Callable[..., Any]):
         """Wrap `fn`; nothing is traced yet."""
         self._plain, self._jit, self.narrowest = fn, jax.jit(fn), None
         self._traced = False
@@ -73,24 +73,26 @@ def _values(tree: Any) -> list[jax.Array]:
 class Pullback:
     """The value and the vector-Jacobian product of `call(leaves, fixed)`."""
 
-    def __init__(self, call: Callable, float64: bool):
+    def __init__(self, call: Callable[..., Any], float64: bool):
         """`call` takes lists of arrays; `float64` says in which precision it runs."""
         self.call, self.float64 = call, float64
         self._forward = Jitted(call)
         self._vjp = Jitted(lambda leaves, fixed, cotangents: vjp(call, leaves, fixed, cotangents))
 
-    def __call__(self, leaves: list, fixed: list, cotangents: list) -> tuple[list, list]:
+    def __call__(
+        self, leaves: list[Any], fixed: list[Any], cotangents: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
         """(values, gradients) at `leaves` as lists of NumPy arrays."""
         with working(self.float64):
             values, gradients = self._vjp(leaves, fixed, cotangents)
             return [np.asarray(v) for v in values], [np.asarray(g) for g in gradients]
 
-    def tree(self, leaves: list, fixed: list) -> Any:
+    def tree(self, leaves: list[Any], fixed: list[Any]) -> Any:
         """The value as `fn` returns it without differentiation."""
         with working(self.float64):
             return self._forward(leaves, fixed)
 
-    def value(self, leaves: list, fixed: list) -> list[np.ndarray]:
+    def value(self, leaves: list[Any], fixed: list[Any]) -> list[np.ndarray]:
         """The floating leaves of that value, as NumPy arrays."""
         return [np.asarray(v) for _, v in floating(self.tree(leaves, fixed))]
 
@@ -100,7 +102,9 @@ class Pullback:
         return [d for d in (self._forward.narrowest, self._vjp.narrowest) if d is not None]
 
 
-def vjp(call: Callable, leaves: list, fixed: list, cotangents: list) -> tuple[list, list]:
+def vjp(
+    call: Callable[..., Any], leaves: list[Any], fixed: list[Any], cotangents: list[Any]
+) -> tuple[list[Any], list[Any]]:
     values, pull = jax.vjp(lambda leaves: _values(call(leaves, fixed)), leaves)
     # A function's dtype may follow the precision that it runs in; its cotangent has to follow too.
     cast = [jnp.asarray(g, v.dtype) for g, v in zip(cotangents, values, strict=True)]

@@ -50,7 +50,7 @@ def scale(gradients: list[np.ndarray]) -> float:
 
 
 def noise(coarse: np.ndarray, fine: np.ndarray) -> float:
-    """The rounding of a gradient in one dtype, measured against the same one in a finer dtype."""
+    """The rounding of a gradient in one dtype, beside the same one in a finer dtype."""
     apart = np.abs(wide(coarse) - wide(fine))
     return float(np.max(apart[np.isfinite(apart)], initial=0.0))
 

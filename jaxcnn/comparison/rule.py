@@ -16,7 +16,11 @@ def rejected(error: Exception) -> bool:
 
 
 def rule_gradients(
-    fn: Callable, args: tuple, arguments: Arguments, cotangents: Any, error: Exception
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    arguments: Arguments,
+    cotangents: Any,
+    error: Exception,
 ) -> list[np.ndarray]:
     """What the rule of `fn` returns for every differentiated leaf, in whatever shape.
 

@@ -4,9 +4,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .. import activation, convolution, linear, loss, pooling, reference
+from .. import activation, convolution, drop_in, linear, loss, pooling, reference
 
-_MODULES = (activation, convolution, linear, loss, pooling)
+_MODULES = (activation, convolution, drop_in, linear, loss, pooling)
 
 
 def twin_of(fn: Callable[..., Any]) -> tuple[Callable[..., Any], str] | None:

@@ -64,9 +64,7 @@ def _is_shifted(p: Problem) -> bool:
 
 def _is_split(p: Problem) -> bool:
     return (
-        p.groups > 1
-        and not p.depthwise
-        and p.groups // forms_of_y.merged(p.w, p.groups) <= MOST_GROUPS
+        p.groups > 1 and not p.depthwise and p.groups // forms_of_y.merged(p.w, p.c) <= MOST_GROUPS
     )
 
 

@@ -30,6 +30,8 @@ class Correlation:
         window: how the second operand slides over the first.
         over_batch: whether the batch is summed (dw) or the channels (y and dx).
         groups: blocks of channels that do not see each other.
+        copies: how many of the groups, the outer ones, `jax.vmap` has made: whatever is in one, a
+            NaN too, stays out of the others.
         precision: as in `jax.lax.conv_general_dilated`.
         dtype: of the result; None is that of the operands.
         activation: what is done to y, once the bias is added.
@@ -41,6 +43,7 @@ class Correlation:
     window: Window
     over_batch: bool = False
     groups: int = 1
+    copies: int = 1
     precision: Any = None
     dtype: Any = None
     activation: Activation = None

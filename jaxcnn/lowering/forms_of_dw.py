@@ -55,7 +55,7 @@ def rows(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     upper = Taps(of_axes(layer, slice(-1)), k[:-1], tuple(space[:-1]))
     along = c.with_(window=of_axes(c.window, slice(-1, None)), over_batch=False, groups=1)
 
-    def part(i):
+    def part(i: jax.Array):
         image = jnp.transpose(x[:, i], (r + 1, r, *range(1, r), 0))
         kernel = jnp.transpose(g[:, i], (r, *range(1, r), 0, r + 1)).reshape(m[-1], -1, o)
         kernels = jnp.split(kernel, groups, -1)
@@ -91,7 +91,7 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     ]
     x, g = widen(pad(x, reach, 0)), widen(g)
 
-    def products(row):
+    def products(row: jax.Array):
         g_row = lax.dynamic_slice_in_dim(g, row, 1, axis=1)
         for first, *rest in itertools.product(*map(range, k)):
             x_row = lax.dynamic_slice_in_dim(x, row * strides[0] + first * dilation[0], 1, axis=1)
@@ -102,7 +102,7 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
                 x_row = lax.slice_in_dim(x_row, start, start + span(mi, s), s, axis)
             yield x_row * g_row
 
-    def add_row(row, sums):
+    def add_row(row: jax.Array, sums: jax.Array):
         return [total + p for total, p in zip(sums, products(row), strict=True)]
 
     sums = lax.fori_loop(1, m[0], add_row, list(products(0)))
@@ -113,7 +113,7 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 def split(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     """One convolution a group, concatenated."""
     parts = zip(jnp.split(x, c.groups, -1), jnp.split(g, c.groups, -1), strict=True)
-    return jnp.concatenate([correlate(a, b, c.with_(groups=1)) for a, b in parts], -1)
+    return jnp.concatenate([correlate(a, b, c.with_(groups=1, copies=1)) for a, b in parts], -1)
 
 
 def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:

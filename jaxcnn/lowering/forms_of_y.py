@@ -96,12 +96,12 @@ def shifted(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
 
 def split(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     """One convolution a group, concatenated; narrow groups share one, with zeros between them."""
-    together = merged(w.shape, c.groups)
+    together = merged(w.shape, c)
     if together > 1:
         w = _block_diagonal(w, c.groups, together)
     blocks = c.groups // together
     parts = zip(jnp.split(x, blocks, -1), jnp.split(w, blocks, -1), strict=True)
-    return jnp.concatenate([correlate(a, b, c.with_(groups=1)) for a, b in parts], -1)
+    return jnp.concatenate([correlate(a, b, c.with_(groups=1, copies=1)) for a, b in parts], -1)
 
 
 def phased(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
@@ -160,9 +160,9 @@ def subpixel(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     return y[(slice(None), *(slice(mi) for mi in m))]
 
 
-def merged(w: tuple[int, ...], groups: int) -> int:
-    """How many neighbouring groups share a convolution: up to `_SHARED` channels in all."""
-    widest = max(w[-2], w[-1] // groups)
+def merged(w: tuple[int, ...], c: Correlation) -> int:
+    """How many neighbouring groups of a copy share a convolution: up to `_SHARED` channels."""
+    widest, groups = max(w[-2], w[-1] // c.groups), c.groups // c.copies
     fitting = [m for m in range(1, groups + 1) if groups % m == 0 and m * widest <= _SHARED]
     return max(fitting, default=1)
 

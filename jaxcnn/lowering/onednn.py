@@ -13,6 +13,7 @@ import platform
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -103,11 +104,11 @@ def _convolution(
     return call(x, w, *biases)
 
 
-def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict:
+def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict[str, Any]:
     """The call's own description of the convolution: every number is a string there."""
     axes, window = len(w) - 2, c.window
 
-    def text(values):
+    def text(values: Any):
         return [str(v) for v in values]
 
     image = {"batchDim": "0", "featureDim": str(axes + 1), "spatialDims": text(range(1, axes + 1))}
@@ -197,10 +198,10 @@ def _computes_right(dtype: str) -> bool:
     c = Correlation(window, groups=2, activation="relu")
     operands = [rng.normal(size=s).astype(dtype) for s in ((2, 7, 8, 4), (3, 2, 2, 6), (6,))]
 
-    def by_onednn(x, w, b):
+    def by_onednn(x: jax.Array, w: jax.Array, b: jax.Array):
         return run(x, w, c, b)
 
-    def by_xla(x, w, b):
+    def by_xla(x: jax.Array, w: jax.Array, b: jax.Array):
         return plain.finished(plain.correlation(x, w, c), b, c.activation)
 
     with jax.default_device(jax.local_devices(backend="cpu")[0]):

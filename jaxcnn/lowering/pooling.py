@@ -1,60 +1,58 @@
 """How a max-pool is put to XLA: what a TPU's compiler fuses, and what the others get.
 
-`window_maximum` is the forward pass, `routed` the backward one. A TPU's time is its traffic with
-memory, which MEASURED.md lists as its compiler counts it.
+Which way a platform gets, `pooling_primitives` says. A TPU's time is its traffic with memory, which
+MEASURED.md lists as its compiler counts it.
 """
+
+import functools
+from operator import add
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._cotangent import explicit_sharding
-from .._taps import Taps, gather, pad, reduced_maximum, scatter
+from .._taps import Taps, better, gather, pad, reduced_maximum, scatter
 
 # A chain over more taps takes long to compile.
 _CHAIN = 32
 
 
-def window_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
+def maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
     """The maximum over every window; on CPU reduce-window is fast in this direction."""
-    if set(taps.window.rhs_dilation) != {1}:
-        # Second order differentiates this, and lax cannot where the window is dilated.
-        return chained_maximum(x, taps, least)
-    if len(taps) > _CHAIN or explicit_sharding(x) is not None:
-        return reduced_maximum(x, taps, least)
-    return lax.platform_dependent(
-        x,
-        tpu=lambda x: chained_maximum(x, taps, least),
-        default=lambda x: reduced_maximum(x, taps, least),
-    )
+    dilated = set(taps.window.rhs_dilation) != {1}
+    return (chained_maximum if dilated else reduced_maximum)(x, taps, least)
 
 
-def chained_maximum(x: jax.Array, taps: Taps, least) -> jax.Array:
+def maximum_on_tpu(x: jax.Array, taps: Taps, least: float) -> jax.Array:
+    """The same, in one pass with the winners."""
+    return (chained_maximum if len(taps) <= _CHAIN else maximum)(x, taps, least)
+
+
+def chained_maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
     """The maximum tap by tap, as the winners are found: on a TPU one pass makes both."""
     tapped = gather(x, taps, least)
     y = next(tapped)
     for tap in tapped:
-        y = jnp.where((tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y)), tap, y)
+        y = jnp.where(better(tap, y), tap, y)
     return y
 
 
-def routed(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
-    """dx, `[N.., S.., C]`: every g at the place of its window's winner, and added where they meet.
+def by_product(winner: jax.Array, taps: Taps) -> jax.Array:
+    """`winner`, whole numbers in float32, times the identity matrix: exact, and not fused.
 
-    Args:
-        winner: the number of the tap that won, `[N.., S'.., C]`.
-        g: the cotangent of the maxima, of the same shape.
-        taps: the window.
+    XLA:CPU would fuse the winner into the loop over the input and compute it again for every tap.
+    That costs where windows overlap or are large (3x3, stride 2, 32x28x28x64: 27 ms for 2.8), and
+    where the channels, its innermost loop, are too few for a vector (2x2, stride 2, 128x28x28x4:
+    0.87 ms for 0.22). Elsewhere `winner` is returned as it is.
     """
-    if explicit_sharding(g) is not None:
-        return by_taps(winner, g, taps)
-    return lax.platform_dependent(
-        winner,
-        g,
-        tpu=lambda winner, g: by_blocks(winner, g, taps),
-        default=lambda winner, g: by_taps(winner, g, taps),
-    )
+    c = winner.shape[-1]
+    overlap = any(k > s for k, s in zip(taps.k, taps.window.strides, strict=True))
+    if not (overlap or len(taps) > 4 or c < 16):
+        return winner
+    block = max(d for d in range(1, min(c, 128) + 1) if c % d == 0)
+    blocks = winner.reshape(*winner.shape[:-1], c // block, block)
+    return (blocks @ np.eye(block, dtype=np.float32)).reshape(winner.shape)
 
 
 def by_taps(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
@@ -66,19 +64,48 @@ def by_blocks(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:
     """Block by block of the input, as many places as a stride: which of the windows near it won it.
 
     Where windows do not overlap, each block has one window, and dx is a single pass that reads
-    winner and g once. Else there is one term per distance of window and block.
+    winner and g once. Else a first pass sums, at the size of g, what each place of a block gets
+    from the windows near it, and a second one puts the places side by side: XLA does not fuse a
+    pad below a broadcast, and in one pass it would write a shifted copy of winner and g for every
+    distance of window and block.
     """
     strides, first = taps.window.strides, g.ndim - 1 - len(taps.k)
     rows = [-(-n // s) for n, s in zip(taps.n, strides, strict=True)]
     blocks = [size for pair in zip(rows, strides, strict=True) for size in pair]
     beside = [first + 1 + 2 * axis for axis in range(len(rows))]
-    dx = jnp.zeros((*g.shape[:first], *blocks, g.shape[-1]), g.dtype)
-    for distance, numbers in _numbers(taps).items():
-        near = [(q, r - m - q) for q, r, m in zip(distance, rows, taps.m, strict=True)]
-        expected = np.expand_dims(numbers, [2 * axis for axis in range(len(rows))])[..., None]
-        expected = expected.reshape((1,) * first + expected.shape).astype(winner.dtype)
-        won = jnp.expand_dims(pad(winner, near, -1), beside) == expected
-        dx = dx + jnp.where(won, jnp.expand_dims(pad(g, near, 0), beside), 0)
+    numbers = _numbers(taps)
+
+    def near(a: jax.Array, distance: tuple[int, ...], fill) -> jax.Array:
+        return pad(
+            a, [(q, r - m - q) for q, r, m in zip(distance, rows, taps.m, strict=True)], fill
+        )
+
+    def over_places(static: np.ndarray) -> np.ndarray:
+        within = np.expand_dims(static, [2 * axis for axis in range(len(rows))])[..., None]
+        return within.reshape((1,) * first + within.shape)
+
+    def won(distance: tuple[int, ...], number, expand=lambda a: a) -> jax.Array:
+        wins = expand(near(winner, distance, -1)) == number
+        return jnp.where(wins, expand(near(g, distance, 0)), 0)
+
+    def spread(a: jax.Array) -> jax.Array:
+        return jnp.expand_dims(a, beside)
+
+    if len(numbers) == 1:
+        ((distance, expected),) = numbers.items()
+        dx = won(distance, over_places(expected).astype(winner.dtype), spread)
+    else:
+        dx = jnp.zeros((*g.shape[:first], *blocks, g.shape[-1]), g.dtype)
+        for place in np.ndindex(*strides):
+            shares = [
+                won(distance, expected[place].astype(winner.dtype))
+                for distance, expected in numbers.items()
+                if expected[place] >= 0
+            ]
+            if shares:
+                here = np.zeros(strides, bool)
+                here[place] = True
+                dx = jnp.where(over_places(here), spread(functools.reduce(add, shares)), dx)
     # Else XLA moves the reshape above the sum, and writes every operand of it to memory.
     dx = lax.optimization_barrier(dx)
     dx = dx.reshape(

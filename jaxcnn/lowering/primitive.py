@@ -9,7 +9,7 @@ of devices known. `choice` has the tables.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ _forced: str | None = None
 
 
 @contextmanager
-def forcing(form: str | None) -> Iterator[None]:
+def forcing(form: str | None) -> Generator[None]:
     """Have every correlation that is traced here take this form."""
     global _forced
     before, _forced = _forced, form
@@ -63,12 +63,12 @@ def _compiled(c: Correlation):
 
 
 @correlation_p.def_impl
-def _impl(*operands, c: Correlation):
+def _impl(*operands: Any, c: Correlation) -> Any:
     return _compiled(c)(*operands)
 
 
 @correlation_p.def_abstract_eval
-def _abstract(x, w, *b, c: Correlation):
+def _abstract(x: Any, w: Any, *b: Any, c: Correlation) -> Any:
     shape = c.output_shape(x.shape, w.shape)
     return x.update(shape=shape, dtype=np.dtype(c.dtype or x.dtype), weak_type=False)
 
@@ -76,7 +76,7 @@ def _abstract(x, w, *b, c: Correlation):
 # Differentiation.
 
 
-def _jvp(primals, tangents, *, c: Correlation):
+def _jvp(primals: Any, tangents: Any, *, c: Correlation) -> Any:
     x, w, *b = primals
     y = correlation_p.bind(x, w, *b, c=c)
     dx, dw, *db = tangents
@@ -94,7 +94,7 @@ def _jvp(primals, tangents, *, c: Correlation):
     return y, dy if c.activation is None else jnp.where(y > 0, dy, jnp.zeros_like(dy))
 
 
-def _transpose(ct, x, w, *b, c: Correlation):
+def _transpose(ct: Any, x: Any, w: Any, *b: Any, c: Correlation) -> Any:
     # Only the bilinear sum is ever transposed: `_jvp` leaves bias and activation behind.
     assert not b
     assert c.activation is None
@@ -134,7 +134,7 @@ ad.primitive_jvps[correlation_p] = _jvp
 ad.primitive_transposes[correlation_p] = _transpose
 
 
-# Batching: the new axis joins the batch or the channels, or is a loop where both operands have it.
+# Batching: the new axis joins the batch or the channels; where both operands have it, the groups.
 
 
 def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
@@ -158,7 +158,12 @@ def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
         bias = bias.reshape(bias.shape[0], *(1,) * (y.ndim - 2), bias.shape[-1])
         return plain.activated(y + bias.astype(y.dtype), c.activation), 0
     if x_axis is not None and w_axis is not None:
-        return _batch_both(jnp.moveaxis(x, x_axis, 0), jnp.moveaxis(w, w_axis, 0), c), 0
+        # Its entries do not see each other.
+        size = x.shape[x_axis]
+        x, w = _onto_channels(x, x_axis, 1), _onto_channels(w, w_axis, 1)
+        y = correlate(x, w, c.with_(groups=size * c.groups, copies=size * c.copies))
+        *lead, channels = y.shape
+        return y.reshape(*lead, size, channels // size), y.ndim - 1
     if x_axis is not None and not c.over_batch:
         x = jnp.moveaxis(x, x_axis, 0)
         y = correlate(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), w, c, *b)
@@ -176,17 +181,12 @@ def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
     return jnp.moveaxis(y, -2, 0).reshape(size, *lead, channels // size), 0
 
 
-def _onto_channels(x, axis: int, groups: int):
+def _onto_channels(x: jax.Array, axis: int, groups: int) -> jax.Array:
     """`[.., C]` with one more axis, laid on the channels of each group: `[.., G * B * C/G]`."""
     x = jnp.moveaxis(x, axis, -2)
     *lead, size, channels = x.shape
     x = x.reshape(*lead, size, groups, channels // groups)
     return jnp.swapaxes(x, -2, -3).reshape(*lead, size * channels)
-
-
-def _batch_both(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
-    """Both operands have the new axis: its entries do not see each other."""
-    return lax.map(lambda both: correlate(both[0], both[1], c), (x, w))
 
 
 batching.primitive_batchers[correlation_p] = _batch

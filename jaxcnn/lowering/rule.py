@@ -1,19 +1,21 @@
 """Where a correlation is lowered: the form is chosen for what the program is compiled for."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
+import jax
 from jax.interpreters import mlir
-from jax.sharding import ManualAxisType
 
 from . import choice
 from .correlation import Correlation, Problem, Target
+from .local import lower_local
 from .primitive import correlation_p, forcing
 
 
 @contextmanager
-def using(form: str) -> Iterator[None]:
+def using(form: str) -> Generator[None]:
     """Force a form by its name wherever a form of that name exists, nested choices included.
 
     The sum over channels has other forms than that over the batch; the one that has none of that
@@ -28,29 +30,21 @@ def using(form: str) -> Iterator[None]:
         yield
 
 
-# What is inside is computed where its operands are: nothing there varies over devices.
-_LOCAL = {"manual_axis_type": ManualAxisType()}
-
-
-def _lower(ctx, *operands, c: Correlation, platform: str | None = None):
+def _lower(ctx: Any, *operands: Any, c: Correlation, platform: str | None = None):
     x, w, *_ = ctx.avals_in
     dtype = x.dtype
     if platform == "cpu" and c.dtype is not None and c.dtype.itemsize > dtype.itemsize:
         dtype = c.dtype  # a wider result is that of wider operands, to the last bit
     # Chosen here, while nothing is traced: the first choice of a process tries the engine out.
     form = choice.choose(Problem(c, x.shape, w.shape, dtype, _target(ctx, platform)))
-    local = ctx.replace(
-        avals_in=[v.update(**_LOCAL) for v in ctx.avals_in],
-        avals_out=[v.update(**_LOCAL) for v in ctx.avals_out],
-    )
 
-    def run(x, w, *b):
+    def run(x: jax.Array, w: jax.Array, *b: jax.Array):
         return choice.run(x.astype(dtype), w.astype(dtype), *b, c=c, form=form)
 
-    return mlir.lower_fun(run, multiple_results=False)(local, *operands)
+    return lower_local(ctx, run, *operands)
 
 
-def _target(ctx, platform: str | None) -> Target:
+def _target(ctx: Any, platform: str | None) -> Target:
     axes = ctx.module_context.axis_context
     if hasattr(axes, "mesh"):  # inside shard_map
         one = axes.mesh.size == 1 or set(axes.manual_axes) == set(axes.mesh.axis_names)

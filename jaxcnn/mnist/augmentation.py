@@ -29,7 +29,7 @@ def shift(pixels: int) -> Augmentation:
         border = ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0))
         padded = jnp.pad(images, border)
 
-        def crop(image, offset):
+        def crop(image: jax.Array, offset: jax.Array):
             return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (height, width, 1))
 
         return jax.vmap(crop)(padded, offsets)

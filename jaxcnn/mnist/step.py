@@ -100,7 +100,7 @@ def make_step(
         not jitted: jit it, or put it into a loop.
     """
 
-    def mean_loss(params, images, labels):
+    def mean_loss(params: Any, images: jax.Array, labels: jax.Array):
         logits = apply(params, images, model=model, layers=layers, ties=ties)
         if label_smoothing:
             targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
@@ -147,8 +147,10 @@ def make_chunk(step: Step) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
         else replicated, and it is data parallel.
     """
 
-    def chunk(state: State, images: jax.Array, labels: jax.Array, order: jax.Array, count):
-        def body(i, carry):
+    def chunk(
+        state: State, images: jax.Array, labels: jax.Array, order: jax.Array, count: jax.Array
+    ) -> Any:
+        def body(i: jax.Array, carry: Any) -> Any:
             state, metrics = carry
             examples = order[i]
             state, new = step(state, images[examples], labels[examples])
@@ -174,10 +176,10 @@ def make_logits(*, model: str = "post", layers: ModuleType = jaxcnn) -> Callable
         Batches from `count` on are left zero.
     """
 
-    def logits(params: Any, images: jax.Array, order: jax.Array, count) -> jax.Array:
+    def logits(params: Any, images: jax.Array, order: jax.Array, count: jax.Array) -> jax.Array:
         dtype = _dtype(params)
 
-        def body(i, out):
+        def body(i: jax.Array, out: jax.Array) -> jax.Array:
             x = pixels(images[order[i]], dtype)
             return out.at[i].set(apply(params, x, model=model, layers=layers))
 

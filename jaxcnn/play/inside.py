@@ -68,10 +68,10 @@ class Inside:
             np.float32(0),
         )
 
-        def look(*of):
+        def look(*of: Any) -> dict[str, jax.Array]:
             return _look(*of, network=network, layers=layers, ties=ties)
 
-        def program(*of):
+        def program(*of: Any) -> jax.Array:
             return jnp.concatenate([part.ravel() for part in look(*of).values()])
 
         shapes = jax.eval_shape(lambda *of: list(look(*of).values()), *example)
@@ -144,7 +144,14 @@ def _names(network: str) -> list[str]:
 
 
 def _look(
-    params, image, label, rate, *, network: str, layers: Any, ties: Ties
+    params: Any,
+    image: jax.Array,
+    label: jax.Array,
+    rate: jax.Array,
+    *,
+    network: str,
+    layers: Any,
+    ties: Ties,
 ) -> dict[str, jax.Array]:
     x = model.pixels(image[None])
     forward = model.activations(params, x, model=network, layers=layers)
@@ -153,7 +160,7 @@ def _look(
         params, x, chosen, model=network, layers=layers, ties=ties
     )
 
-    def loss(params):
+    def loss(params: Any) -> jax.Array:
         logits = model.apply(params, x, model=network, layers=layers, ties=ties)
         return layers.softmax_cross_entropy_with_integer_labels(logits, chosen).mean()
 

@@ -192,6 +192,7 @@ def listen(host: str, port: int | None) -> socket.socket:
     Raises:
         CommandError: the port is taken or not allowed, or the host is none of this machine's.
     """
+    reason: str | None = None
     for candidate in (PORT, 0) if port is None else (port,):
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -13,64 +12,16 @@ import pytest
 
 from jaxcnn.cli.dispatch import main
 from tests import processes
+from tests.cli.short_run import contents, refused, train
+from tests.lenient import as_a_user_has_it
 
-fcntl = pytest.importorskip("fcntl")
-
-# Three steps an epoch: enough to have a middle.
-FLAGS = ("--dataset", "digits", "--recipe", "fast", "--epochs", "2", "--batch-size", "400",
-         "--checkpoint-every", "3", "--devices", "1", "--no-compilation-cache")  # fmt: skip
+pytest.importorskip("fcntl")
 
 
 @pytest.fixture(autouse=True)
 def _as_a_user_has_it():
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
+    with as_a_user_has_it():
         yield
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A run of two epochs, to be copied and never changed."""
-    folder = tmp_path_factory.mktemp("runs") / "finished"
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
-        assert main(["train", *FLAGS, "--out", str(folder)]) == 0
-    return folder
-
-
-@pytest.fixture
-def folder(finished, tmp_path):
-    """A copy of the finished run."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
-def train(*words: object) -> int:
-    return main(["train", *FLAGS, *map(str, words)])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-def refused(capsys, *words: object) -> str:
-    """The one line that a run which ends with status 2 leaves on the standard error stream."""
-    capsys.readouterr()
-    assert train(*words) == 2
-    lines = capsys.readouterr().err.splitlines()
-    errors = [line for line in lines if line.startswith("jaxcnn: error: ")]
-    assert len(errors) == 1, lines
-    assert not any("Traceback" in line for line in lines)
-    return errors[0]
 
 
 def test_a_run_leaves_its_configuration_metrics_and_checkpoints(finished):
@@ -176,71 +127,6 @@ def test_resume_takes_what_is_left_out_from_the_run(folder, capsys):
     assert f"{record['configuration']['steps']} steps of 400" in capsys.readouterr().out
 
 
-def _largest(step: Path) -> Path:
-    return max((p for p in step.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
-
-
-def _flip(step: Path) -> None:
-    path = _largest(step)
-    damaged = bytearray(path.read_bytes())
-    damaged[len(damaged) // 2] ^= 0x10
-    path.write_bytes(damaged)
-
-
-def _truncate(step: Path) -> None:
-    path = _largest(step)
-    path.write_bytes(path.read_bytes()[:100])
-
-
-def _lose_note(step: Path) -> None:
-    shutil.rmtree(step / "note")
-
-
-def _garble_note(step: Path) -> None:
-    (step / "note" / "metadata").write_text("{not json")
-
-
-def _make_foreign(step: Path) -> None:
-    path = step / "note" / "metadata"
-    note = json.loads(path.read_text())
-    note["configuration"]["model"] = "wide"
-    path.write_text(json.dumps(note))
-
-
-@pytest.mark.parametrize("damage", [_flip, _truncate, _lose_note, _garble_note])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(damage, finished, folder, capfd):
-    step = folder / "checkpoints" / "6"
-    damage(step)
-    before = contents(step)
-    capfd.readouterr()
-    assert train("--out", folder, "--resume") == 0
-    (line,) = [line for line in capfd.readouterr().err.splitlines() if "checkpoint" in line]
-    assert str(step) in line
-    assert line.endswith("Taking that of step 3.")
-    # What went wrong is told without what it is called in C++, and nothing that did not.
-    assert not re.search("zarr|ocdbt|tensorstore|::|_FOUND|shape", line.partition(": ")[2])
-    assert contents(folder / "damaged" / "6") == before
-    assert processes.final_digest(folder) == processes.final_digest(finished)
-    assert processes.metrics_without_times(folder) == processes.metrics_without_times(finished)
-
-
-def test_where_all_checkpoints_are_damaged_nothing_is_changed(folder, capsys):
-    for step in (3, 6):
-        _flip(folder / "checkpoints" / str(step))
-    before = contents(folder)
-    message = refused(capsys, "--out", folder, "--resume")
-    assert "None of the 2 checkpoints there is whole: train anew in another folder." in message
-    assert contents(folder) == before
-
-
-def test_a_foreign_checkpoint_is_named_and_kept(folder, capsys):
-    _make_foreign(folder / "checkpoints" / "6")
-    before = contents(folder)
-    message = refused(capsys, "--out", folder, "--resume")
-    assert "its model is wide, not post" in message
-    assert contents(folder) == before
-
-
 def extended(tmp_path, recipe: str, short: int, long: int) -> tuple[Path, Path]:
     """A run of `short` steps that is extended to `long`, and one of `long` from the start."""
     flags = ("train", "--dataset", "digits", "--recipe", recipe, "--batch-size", "400",
@@ -271,34 +157,6 @@ def test_an_extended_run_with_a_falling_rate_says_what_it_does(folder, capsys):
     assert processes.final_digest(folder)[0] == 9
     record = json.loads((folder / "config.json").read_text())
     assert (record["configuration"]["steps"], record["configuration"]["learning_rate"]) == (9, 1e-3)
-
-
-def test_config_json_that_is_damaged_is_named(folder, capsys):
-    (folder / "config.json").write_text('{"configuration": {"seed": 0}}')
-    assert "config.json" in refused(capsys, "--out", folder, "--resume")
-
-
-def test_other_data_than_the_runs_is_refused(folder, capsys):
-    path = folder / "config.json"
-    record = json.loads(path.read_text())
-    record["data"] = dict.fromkeys(record["data"], "0" * 64)
-    path.write_text(json.dumps(record))
-    assert "digests" in refused(capsys, "--out", folder, "--resume")
-
-
-def test_a_folder_of_other_things_is_not_resumed(tmp_path, capsys):
-    (tmp_path / "thesis.tex").write_text("x")
-    assert "thesis.tex" in refused(capsys, "--out", tmp_path, "--resume")
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_a_folder_in_use_is_not_shared(folder, capsys):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        assert "in use" in refused(capsys, "--out", folder, "--resume")
-    finally:
-        os.close(descriptor)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):

@@ -19,6 +19,7 @@ from jaxcnn.bench.options import NETWORKS
 from jaxcnn.mnist import model
 from jaxcnn.mnist import step as train
 from jaxcnn.mnist.recipe import RECIPES
+from tests.lenient import as_a_user_has_it
 
 CANONICAL = {"b0f_0io->b0f", "b01f_01io->b01f", "b012f_012io->b012f"}
 COLLECTIVES = "all-reduce all-gather all-to-all collective-permute reduce-scatter".split()
@@ -26,11 +27,7 @@ COLLECTIVES = "all-reduce all-gather all-to-all collective-permute reduce-scatte
 
 @pytest.fixture(autouse=True)
 def _as_a_user_has_it():
-    with (
-        jax.enable_x64(False),
-        jax.numpy_dtype_promotion("standard"),
-        jax.numpy_rank_promotion("allow"),
-    ):
+    with as_a_user_has_it():
         yield
 
 

@@ -14,7 +14,7 @@ import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
 from jaxcnn.lowering import Correlation, choice, correlate, parts, using
-from tests.proof import oracles
+from tests.proof import convolution_oracles
 from tests.proof.checks import assert_equal
 
 PADS = [((1, 1), (2, 1)), ((0, 0), (0, 0)), ((-1, 2), (3, -1))]
@@ -70,7 +70,7 @@ def expected(setting, channels, pads):
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(4, 7, 8, c)), rng.normal(size=(3, 2, c // groups, o))
     g = rng.normal(size=(4, *window.output_shape((7, 8), (3, 2)), o))
-    sums = oracles.correlate(x, w, g, strides, pads, lhs_dilation, rhs_dilation, groups)
+    sums = convolution_oracles.correlate(x, w, g, strides, pads, lhs_dilation, rhs_dilation, groups)
     return Correlation(window, groups=groups), *map(jnp.asarray, (x, w, g)), sums
 
 
@@ -110,7 +110,7 @@ def test_planes_of_three_axes(groups):
     rng = np.random.default_rng(0)
     x, w = rng.normal(size=(2, 5, 4, 3, 4)), rng.normal(size=(2, 2, 2, 4 // groups, 6))
     g = rng.normal(size=(2, *window.output_shape((5, 4, 3), (2, 2, 2)), 6))
-    _, _, dw = oracles.correlate(x, w, g, strides, pads, (1, 1, 1), dilation, groups)
+    _, _, dw = convolution_oracles.correlate(x, w, g, strides, pads, (1, 1, 1), dilation, groups)
     c = Correlation(window, groups=groups).of_dw((5, 4, 3), (2, 2, 2))
     with using("planes"):
         found = jax.jit(lambda x, g: correlate(x, g, c))(x, g)
@@ -179,3 +179,25 @@ def test_how_far_a_nan_spreads(form, setting, channels, further):
         assert own[0] - more <= spread[0] <= own[0]
         assert own[-1] <= spread[-1] <= own[-1] + more
     assert np.count_nonzero(y.any((0, 1))) <= (16 if groups > 1 else o)
+
+
+@pytest.mark.parametrize("form", ["split", "plain"])
+def test_a_nan_stays_in_its_own_example(form):
+    """Narrow groups may share a convolution, with zeros between; what `jax.vmap` maps may not."""
+    rng = np.random.default_rng(0)
+    x, w = (
+        jnp.asarray(rng.normal(size=(4, 1, 5, 5, 4))),
+        jnp.asarray(rng.normal(size=(4, 3, 3, 2, 2))),
+    )
+    x = x.at[1].set(jnp.nan)
+
+    def gradients(x, w):
+        y, pull = jax.vjp(lambda x, w: jaxcnn.conv(x, w, feature_group_count=2), x, w)
+        return y, *pull(jnp.ones_like(y))
+
+    with using(form):
+        y, dx, dw = jax.jit(jax.vmap(gradients))(x, w)
+    for found in (y, dw):
+        bad = np.isnan(found).reshape(4, -1).any(1)
+        assert bad.tolist() == [False, True, False, False]
+    assert np.isfinite(dx).all()

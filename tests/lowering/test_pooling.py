@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn import pooling
+import jaxcnn
+from jaxcnn import pooling, reference
 from jaxcnn.lowering.pooling import by_blocks, by_taps, chained_maximum, reduced_maximum
 
 # Input, window, strides, padding, dilation.
@@ -52,3 +53,35 @@ def test_a_tpu_gets_another_form():
 
     assert "optimization_barrier" in text("tpu")
     assert "optimization_barrier" not in text("cpu") + text("cuda")
+
+
+def test_every_winner_takes_each_of_many_cotangents():
+    """The Jacobian maps over g alone; backwards through it, what was placed is picked again."""
+    x = jnp.asarray(np.random.default_rng(2).normal(size=(2, 5, 5, 3)))
+
+    def pool(layers, x):
+        return layers.max_pool(x, (3, 3), 2, 1)
+
+    own = jax.jacrev(lambda x: pool(jaxcnn, x))(x)
+    np.testing.assert_array_equal(own, jax.jacrev(lambda x: pool(reference, x))(x))
+
+    def power(layers, x):
+        return jnp.sum(jax.grad(lambda x: jnp.sum(pool(layers, x) ** 3))(x) ** 2)
+
+    np.testing.assert_allclose(
+        jax.grad(lambda x: power(jaxcnn, x))(x),
+        jax.grad(lambda x: power(reference, x))(x),
+        rtol=1e-12,
+    )
+
+
+def test_a_pool_is_a_primitive_for_each_platform():
+    """Nothing is traced for a platform that the program is not compiled for."""
+    jaxpr = str(
+        jax.make_jaxpr(jax.grad(lambda x: pooling.max_pool(x, (3, 3), 2).sum()))(
+            jnp.zeros((1, 5, 5, 2))
+        )
+    )
+    assert "platform_index" not in jaxpr
+    for name in ("maximum", "routed", "materialized"):
+        assert f" {name}[" in jaxpr

@@ -106,10 +106,8 @@ class Page:
 
 
 @contextlib.contextmanager
-def page(
-    url: str, *, width: int = 1280, height: int = 900, dark: bool = False, scale: float = 1
-) -> Iterator[Page]:
-    """The page in a browser of its own."""
+def driver(*, width: int = 1280, height: int = 900, scale: float = 1) -> Iterator[Any]:
+    """A browser of its own, with an empty page."""
     browser, path = found()
     with tempfile.TemporaryDirectory(prefix="jaxcnn-chromium-") as folder:
         options = webdriver.ChromeOptions()
@@ -117,19 +115,28 @@ def page(
         for flag in (*FLAGS, f"--user-data-dir={folder}", f"--window-size={width},{height}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options=options, service=Service(path))
+        started = webdriver.Chrome(options=options, service=Service(path))
         try:
-            resize(driver, width, height, scale)
-            media = {"prefers-color-scheme": "dark" if dark else "light"}
-            media["prefers-reduced-motion"] = "reduce"
-            features = [{"name": name, "value": value} for name, value in media.items()]
-            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-            driver.get(url)
-            shown = Page(driver)
-            shown.settle()
-            yield shown
+            resize(started, width, height, scale)
+            yield started
         finally:
-            driver.quit()
+            started.quit()
+
+
+@contextlib.contextmanager
+def page(
+    url: str, *, width: int = 1280, height: int = 900, dark: bool = False, scale: float = 1
+) -> Iterator[Page]:
+    """The page in a browser of its own."""
+    with driver(width=width, height=height, scale=scale) as shown_by:
+        media = {"prefers-color-scheme": "dark" if dark else "light"}
+        media["prefers-reduced-motion"] = "reduce"
+        features = [{"name": name, "value": value} for name, value in media.items()]
+        shown_by.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        shown_by.get(url)
+        shown = Page(shown_by)
+        shown.settle()
+        yield shown
 
 
 def resize(driver: Any, width: int, height: int, scale: float = 1) -> None:

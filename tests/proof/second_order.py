@@ -7,13 +7,11 @@ directional derivative of the gradient, in float32 on one device against float64
 processes: XLA can end one. The last line counts the ends and the disagreements.
 """
 
-import argparse
-import subprocess
 import sys
 
 import numpy as np
 
-EACH = 20  # geometries a child
+from tests.proof import children
 
 
 def geometry(seed: int, number: int):
@@ -38,7 +36,7 @@ def geometry(seed: int, number: int):
     return (int(rng.integers(1, 4)), *n, c), (*k, c // groups, o), options
 
 
-def disagreement(seed: int, number: int) -> float:
+def disagreement(seed: int, number: int) -> tuple[float, str]:
     """The largest difference of any second derivative, as a share of its largest element."""
     import jax
     import jax.numpy as jnp
@@ -70,48 +68,17 @@ def disagreement(seed: int, number: int) -> float:
     with jax.enable_x64(True):
         expected = jax.tree.map(np.asarray, derivatives(reference)(*arrays))
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-    return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-2)) for a, b in pairs)
-
-
-def work(seed: int, first: int, count: int) -> None:
-    """One line a geometry: its number and how far it is off."""
-    for number in range(first, first + count):
-        print(number, disagreement(seed, number), flush=True)
+    worst = max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-2)) for a, b in pairs)
+    return worst, str(options["activation"])
 
 
 def main() -> int:
     """Every geometry in children; returns 1 where one ended or disagreed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int)
-    arguments = parser.parse_args()
-    if arguments.first is not None:
-        work(arguments.seed, arguments.first, arguments.count)
-        return 0
-    ended, wrong, number = 0, 0, 0
-    while number < arguments.count:
-        count = min(EACH, arguments.count - number)
-        child = subprocess.run(
-            [sys.executable, "-m", "tests.proof.second_order", "--seed", str(arguments.seed),
-             "--first", str(number), "--count", str(count)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        lines = [line.split() for line in child.stdout.splitlines()]
-        for name, error in lines:
-            # A relu that is nearly closed may open in float32.
-            if not float(error) < 1e-3:
-                wrong += 1
-                print(f"{name}: off by {error}: {geometry(arguments.seed, int(name))}", flush=True)
-        if child.returncode:
-            number += len(lines)
-            ended += 1
-            print(f"{number} ended: {geometry(arguments.seed, number)}\n{child.stderr[-500:]}")
-            number += 1
-        else:
-            number += count
-    print(f"{arguments.count} geometries: {ended} ended the process, {wrong} disagreements")
-    return 1 if ended or wrong else 0
+    # A relu that is nearly closed may open in float32.
+    return children.run(
+        "tests.proof.second_order", __doc__ or "", geometry=geometry, disagreement=disagreement,
+        most=1e-3, count=1000,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import numpy as np
 
 from tests.proof.cases import Case
-from tests.proof.oracles import pairs, per_axis, transposed_pairs
+from tests.proof.convolution_oracles import transposed_pairs
+from tests.proof.loops import pairs, per_axis
 
 try:
     import torch

@@ -9,7 +9,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,7 +81,7 @@ def _several_processes() -> bool:
 
 
 @contextmanager
-def stopping_together(advice: Callable[[], str]) -> Iterator[None]:
+def stopping_together(advice: Callable[[], str]) -> Generator[None]:
     """End this process, within seconds and with one line, when another of the run has died.
 
     A collective operation with a process that is gone fails at once where its connection breaks.

@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,7 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _only_the_first_error() -> Iterator[None]:
+def _only_the_first_error() -> Generator[None]:
     """Keep what Orbax abandons after a read or write that failed from telling of it at length.
 
     It does so through asyncio's logger, in threads of its own, and when it is collected.

@@ -170,7 +170,7 @@ class Run:
         validation = self.programs.evaluate(state, "validation")
         test = self.programs.evaluate(state, "test")
         seen, self._seen = self._seen, {name: [] for name in self._seen}
-        line = {
+        line: dict[str, Any] = {
             "step": step,
             "epoch": self.schedule.epoch(step),
             "train_loss": math.fsum(seen["loss"]) / len(seen["loss"]),

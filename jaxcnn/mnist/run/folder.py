@@ -34,11 +34,11 @@ def new_name(configuration: Configuration) -> Path:
     """A folder name below `runs/` that nobody has: the time of day, the data and the recipe."""
     time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     stem = f"{time}-{configuration.dataset}-{configuration.recipe}"
-    for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-        path = Path("runs") / (stem + suffix)
+    paths = [Path("runs") / (stem + suffix) for suffix in ("", *(f"-{n}" for n in range(2, 100)))]
+    for path in paths:
         if not path.exists():
             return path
-    raise CommandError(f"{path} is taken: name another folder with --out.")
+    raise CommandError(f"{paths[-1]} is taken: name another folder with --out.")
 
 
 class RunFolder:
@@ -209,7 +209,7 @@ class _writing:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if isinstance(error, OSError):
             raise CommandError(
                 f"{self.path} cannot be written: {error.strerror or error}."
