@@ -11,6 +11,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from traitlets.config import Config
 
 from .formula import mathml
 
@@ -21,9 +22,16 @@ _TEMPLATE = """
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
 {%- block html_head_css -%}<style>{{ resources.lesson_css }}</style>{%- endblock -%}
+{%- block input_group -%}
+{%- if 'hide_input' in cell.metadata.get('tags', []) -%}
+<details class="code"><summary>Code</summary>{{ super() }}</details>
+{%- else -%}{{ super() }}{%- endif -%}
+{%- endblock input_group -%}
 {%- block body_header -%}{{ super() }}{{ resources.lesson_nav }}{%- endblock -%}
 {%- block body_footer -%}{{ resources.lesson_nav }}{{ super() }}{%- endblock -%}
 """
+# Code that only draws is left out; code that a reader may skip, tagged `hide_input`, is folded.
+_TAGS = Config({"TagRemovePreprocessor": {"remove_input_tags": {"remove_input"}}})
 _HEADING = re.compile(r"^# (.+)$", re.MULTILINE)
 
 
@@ -37,7 +45,7 @@ def title(path: Path) -> str:
 def build(paths: list[Path], out: Path) -> None:
     """Write a page for each notebook, with the outputs that it stores."""
     out.mkdir(parents=True)
-    exporter = _Exporter(raw_template=_TEMPLATE)
+    exporter = _Exporter(config=_TAGS, raw_template=_TEMPLATE)
     css = (Path(__file__).parent / "lesson.css").read_text()
     names = [(f"{path.stem}.html", title(path)) for path in paths]
     for number, path in enumerate(paths):

@@ -6,11 +6,13 @@ import pathlib
 import subprocess
 import sys
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 import jaxcnn
 from jaxcnn import _public
-from notebooks.pages import links
+from notebooks.pages import lessons, links
 from notebooks.pages.__main__ import main
 from tests.play import browser
 
@@ -67,10 +69,33 @@ def test_the_first_page_leads_to_every_notebook_and_function(site):
 
 def test_solutions_are_folded(site):
     pages = [path.read_text() for path in (site / "notebooks").glob("*.html")]
-    folded = [part.split("</details>")[0] for page in pages for part in page.split("<details>")[1:]]
-    assert len(folded) >= len(pages)
-    for part in folded:
-        assert '<div class="highlight">' in part
+    for page in pages:
+        folded = [part.split("</details>")[0] for part in page.split("<details>")[1:]]
+        assert '<div class="highlight">' in folded[-1]
+        for part in folded:  # Markdown that was rendered
+            assert "</p>" in part or "</li>" in part
+            assert "$" not in part
+
+
+def test_tags_leave_code_out_or_fold_it(tmp_path):
+    cells = [
+        new_code_cell(f"{word} = 1", outputs=[new_output("stream", text=f"of {word}")])
+        for word in ("plain", "drawing", "skipped")
+    ]
+    cells[1].metadata["tags"] = ["remove_input"]
+    cells[2].metadata["tags"] = ["hide_input"]
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Tags"), *cells]), tmp_path / "1.ipynb")
+    lessons.build([tmp_path / "1.ipynb"], tmp_path / "site")
+    page = (tmp_path / "site" / "1.html").read_text()
+    opened, _, rest = page.partition('<details class="code">')
+    folded, _, after = rest.partition("</details>")
+    code = '<span class="n">{}</span>'
+    assert code.format("plain") in opened
+    assert code.format("drawing") not in page
+    assert code.format("skipped") in folded
+    assert code.format("skipped") not in opened + after
+    assert all(f"of {word}" in opened for word in ("plain", "drawing"))
+    assert "of skipped" in after
 
 
 def test_a_folder_that_is_no_site_is_left_alone(tmp_path, capsys):
