@@ -106,6 +106,8 @@ def _function(case: Case) -> Callable[..., torch.Tensor]:
         if even:
             return lambda x: avg(x, case.k, s, padding)
         return lambda x: avg(F.pad(x, around), case.k, s)
+    if case.layer != "max_pool":
+        raise ValueError(f"PyTorch's {case.layer} is not written here")
     pool = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[axes - 1]
     if even and all(p <= k // 2 for p, k in zip(padding, case.k, strict=True)):
         return lambda x: pool(x, case.k, s, padding, d)

@@ -22,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after the program's name; those of this process by default.
 
     Returns:
-        The exit status: 0; 2 for a mistake of the user's, told in one line; 130 after Ctrl-C.
+        The exit status: what the command returns, 0 or, where gradients or outputs disagree, 1;
+        2 for a mistake of the user's, told in one line; 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
