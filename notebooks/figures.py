@@ -76,9 +76,10 @@ class _Board:
         self.axes.add_patch(box)
 
     def fade(self, top: float, left: float, height: float, width: float) -> None:
-        """Make pale what was drawn there; a line around it stays."""
-        inside = (left + 0.05, top + 0.05), width - 0.1, height - 0.1
-        self.axes.add_patch(Rectangle(*inside, color="white", alpha=0.6, lw=0, zorder=9))
+        """Make pale what was drawn there, but for the lines above and below."""
+        veil = Rectangle((left, top + 0.03), width, height - 0.06, color="white", alpha=0.6, lw=0)
+        veil.set_zorder(9)
+        self.axes.add_patch(veil)
 
 
 def _tint(colour: str, strength: float) -> tuple[float, ...]:
