@@ -75,6 +75,12 @@ class _Board:
         box = Rectangle((left, top), width, height, fill=False, edgecolor=colour, lw=line, zorder=3)
         self.axes.add_patch(box)
 
+    def fade(self, top: float, left: float, height: float, width: float) -> None:
+        """Make pale what was drawn there, but for the lines above and below."""
+        veil = Rectangle((left, top + 0.03), width, height - 0.06, color="white", alpha=0.6, lw=0)
+        veil.set_zorder(9)
+        self.axes.add_patch(veil)
+
 
 def _tint(colour: str, strength: float) -> tuple[float, ...]:
     return tuple(1 - strength * (1 - channel) for channel in to_rgb(colour))
@@ -166,6 +172,37 @@ def conv(
     return Moving(board.figure, board.parts)
 
 
+def one_output(
+    w: np.ndarray, place: tuple[int, int], dx: np.ndarray, not_flipped: np.ndarray
+) -> Figure:
+    """What a single output with g = 1 hands back, by the rule and by one that does not flip.
+
+    Args:
+        w: `[K, K]`.
+        place: of the output.
+        dx: `[H, W]`, by the rule.
+        not_flipped: `[H, W]`, by the mistake.
+    """
+    g = np.zeros([n - k + 1 for n, k in zip(dx.shape, w.shape, strict=True)])
+    g[place] = 1
+    hue = int(np.ravel_multi_index(place, g.shape))
+    board = _Board(4.5, 24)
+    middle, left = 2.6, 0.0
+    for title, values in {
+        f"g: 1 at {_at(place)}": g,
+        "w": w,
+        "dx": dx,
+        "dx, w not flipped": not_flipped,
+    }.items():
+        top = middle - len(values) / 2
+        largest = 1 if values is g else w.max()
+        board.cells(top, left, values, title, hues=hue, largest=largest)
+        if values.shape == dx.shape:
+            board.outline(top + place[0], left + place[1], *w.shape, hue=hue)
+        left += values.shape[1] + 3
+    return board.figure
+
+
 def relu(x: np.ndarray, g: np.ndarray) -> Figure:
     """The curve with its slope at every x, and what each slope makes of g."""
     slope = (x > 0).astype(float)
@@ -177,7 +214,8 @@ def relu(x: np.ndarray, g: np.ndarray) -> Figure:
         nudge = np.array([-0.35, 0.35])
         colour = _HUES[2] if open_ else "0.25"
         curve.plot(at + nudge, max(at, 0) + open_ * nudge, color=colour, lw=3)
-        curve.plot(at, max(at, 0), "o", color=colour, ms=5)
+        inside = "white" if at == 0 else colour  # no derivative there
+        curve.plot(at, max(at, 0), "o", color=colour, mfc=inside, ms=5)
     curve.set_xticks(x, [f"{at:g}" for at in x], fontsize=8)
     curve.set_yticks([])
     for side in ("top", "right", "left"):
@@ -314,10 +352,12 @@ def cross_entropy(p: np.ndarray, y: np.ndarray, j: int) -> Figure:
     for row in range(classes):
         name = f"dp[k]/dz[{row}]"
         line(3.0 + row, 11.4, name, jacobian[row], cases[row])
+        if row != j:
+            board.fade(3.0 + row, 8.2, 1, 3.2 + classes)
     board.outline(3.0 + j, 11.4, 1, classes)
     board.outline(1.6, 11.4, 1, classes)
     left = 11.4 + classes + 0.5
-    board.write(1.6 + 0.5, left, f"{_TIMES}  the framed rows")
+    board.write(1.6 + 0.5, left, "the two framed rows, multiplied cell by cell")
     products = of_p * jacobian[j]
     board.write(3.5 + j, left, "=")
     board.cells(3.0 + j, left + 0.7, products, hues=cases[j], format=wide)
@@ -327,5 +367,6 @@ def cross_entropy(p: np.ndarray, y: np.ndarray, j: int) -> Figure:
         left + 0.7 + classes + 0.3,
         f"Σ = {total:g} = S p[{j}] {_MINUS} y[{j}] = {y.sum():g} · {p[j]:g} {_MINUS} {y[j]:g}",
     )
-    board.write(5.6, left, f"orange: k = j, p(1 {_MINUS} p)     blue: k ≠ j, {_MINUS}p p")
+    one, other = f"p[j] (1 {_MINUS} p[j])", f"{_MINUS}p[k] p[j]"
+    board.write(5.6, left, f"orange, k = j: {one}     blue, k ≠ j: {other}")
     return board.figure

@@ -74,13 +74,32 @@ def test_a_quarter_of_a_number_looks_like_another_one():
     assert len(by_number["250"]) == 1
 
 
+def test_a_single_output_hands_back_the_kernel_where_it_reads():
+    dx, turned = np.zeros((2, 3, 3))
+    dx[1:, :2], turned[1:, :2] = W, W[::-1, ::-1]
+    figure = figures.one_output(W, (1, 0), dx, turned)
+    boxes = [p for p in figure.axes[0].patches if isinstance(p, Rectangle)]
+    frames = [box.get_bbox().bounds for box in boxes if not box.get_fill()]
+    at = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    for frame, title in zip(frames, ("dx", "dx, w not flipped"), strict=True):
+        left, top = at[title][0], at[title][1] + 0.45  # the corner of its cells
+        assert frame == pytest.approx((left, top + 1, 2, 2))
+    assert "g: 1 at [1, 0]" in at
+
+
 def test_what_moves_starts_and_ends_whole():
     file = io.BytesIO(
         figures.conv(np.stack([X, X]), W, np.stack([G, G]), (1, 1), (0, 1))._repr_png_()
     )
     with Image.open(file) as moving:
-        frames = [np.asarray(frame.convert("L")) for frame in ImageSequence.Iterator(moving)]
+        pictures = [frame.convert("RGB") for frame in ImageSequence.Iterator(moving)]
+    frames = [np.asarray(picture.convert("L")) for picture in pictures]
+    colours = [np.asarray(picture, int) for picture in pictures]
     assert len(frames) == 6  # the whole, four outputs, the whole
     assert (frames[0] == frames[-1]).all()
     assert all((frame >= frames[0]).mean() > 0.99 for frame in frames)  # veiled is lighter
     assert all((frame != frames[0]).any() for frame in frames[1:-1])
+    grey = np.ptp(colours[0], axis=-1) == 0
+    assert grey.mean() > 0.5
+    for frame in colours:  # a grey that fades takes no output's colour
+        assert (np.ptp(frame[grey], axis=-1) <= 2).mean() > 0.999
