@@ -269,7 +269,7 @@ def pool(
         board.cells(top, left, values, title, hues=shown, largest=scale)
         step = len(values) // 2
         for i, j in np.ndindex(2, 2):
-            board.outline(top + step * i, left + step * j, step, step, windows[i, j], 1.8)
+            board.outline(top + step * i, left + step * j, step, step, int(windows[i, j]), 1.8)
         if routed and len(values) == 4:
             for i, j in np.argwhere(dx != 0):
                 board.outline(top + i, left + j, 1, 1)
