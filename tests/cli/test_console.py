@@ -21,7 +21,7 @@ termios = pytest.importorskip("termios")
 @pytest.mark.parametrize(
     ("command", "moment", "number"),
     [
-        ("train", 0.15, signal.SIGINT),
+        ("train", 0.0, signal.SIGINT),
         ("compare", 0.5, signal.SIGINT),
         ("bench", 1.0, signal.SIGTERM),
         ("compare", 4.0, signal.SIGINT),
