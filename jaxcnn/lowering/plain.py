@@ -22,11 +22,12 @@ def correlation(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     return _over_batch(x, w, c) if c.over_batch else _over_channels(x, w, c)
 
 
-def _over_channels(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
+def _over_channels(x: jax.Array, w: jax.Array, c: Correlation, batch_groups: int = 1) -> jax.Array:
     if 1 < c.groups < x.shape[-1] and explicit_sharding(x) is not None:
         # XLA gathers the sharded batch of a grouped convolution; not of one a group.
         return _one_by_one(x, w, c)
-    shape = c.output_shape(x.shape, w.shape)
+    n, *rest = c.output_shape(x.shape, w.shape)
+    shape = (n // batch_groups, *rest)
     x, window = cropped(x, c.window)
     if not x.size:
         return jnp.zeros(shape, c.dtype or x.dtype)
@@ -41,6 +42,7 @@ def _over_channels(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
         window.rhs_dilation,
         dimension_numbers=lax.ConvDimensionNumbers(image, kernel, image),
         feature_group_count=c.groups,
+        batch_group_count=batch_groups,
         precision=c.precision,
         preferred_element_type=c.dtype,
         out_sharding=c.sharding,
@@ -64,22 +66,17 @@ def cropped(x: jax.Array, window: Window) -> tuple[jax.Array, Window]:
 
 
 def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """The convolution of `[C/G, S.., G * N]` with `[S'.., N, O]`: the batch as channels."""
-    if c.groups > 1 and c.sharding is not None:
-        # On explicit mesh axes a sharded batch cannot be merged with the groups.
+    """The convolution of `[C, S.., N]` with `[S'.., N, O]`: the batch is what is summed."""
+    if c.groups > 1 and (c.sharding is not None or explicit_sharding(x) is not None):
+        # On explicit mesh axes XLA gathers the sharded batch of a grouped convolution.
         return _one_by_one(x, g, c)
-    n, *space, channels = x.shape
-    channels = channels // c.groups
-    image = x.reshape(n, *space, c.groups, channels)
-    image = jnp.moveaxis(jnp.moveaxis(image, -1, 0), 1, -1)
-    image = image.reshape(channels, *space, c.groups * n)
-    kernel = jnp.moveaxis(g, 0, -2)
+    image, kernel = jnp.moveaxis(jnp.moveaxis(x, -1, 0), 1, -1), jnp.moveaxis(g, 0, -2)
     sharding = c.sharding
     if sharding is not None:
         *k, i, o = (*sharding.spec, *(None,) * (x.ndim - len(sharding.spec)))
         sharding = NamedSharding(sharding.mesh, PartitionSpec(i, *k, o))
-    dw = _over_channels(image, kernel, c.with_(over_batch=False, dtype=None, sharding=sharding))
-    return jnp.moveaxis(dw, 0, -2)
+    sums = c.with_(over_batch=False, dtype=None, sharding=sharding, groups=1)
+    return jnp.moveaxis(_over_channels(image, kernel, sums, c.groups), 0, -2)
 
 
 def _one_by_one(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
