@@ -71,17 +71,25 @@ def takes(p: Problem) -> bool:
         and narrow
         and undilated
         and min(*p.m, *p.k) > 0
-        and _is_within(p)
+        and all(_everywhere_something_is_read(p, axis) for axis in range(axes))
     )
 
 
-def _is_within(p: Problem) -> bool:
-    """Whether what is left of x, cropped by negative padding, still holds something."""
-    n = p.x[1:-1]
-    return all(
-        ni + min(low, 0) + min(high, 0) > 0
-        for ni, (low, high) in zip(n, p.window.padding, strict=True)
-    )
+def _everywhere_something_is_read(p: Problem, axis: int) -> bool:
+    """Whether along this axis every place of the output reads an element of x.
+
+    Where the padding is as wide as the kernel's reach, or x smaller than a dilated kernel's holes,
+    some read zeros alone: of some of those calls oneDNN reads outside of x.
+    """
+    n, window = p.x[1 + axis], p.window
+    kernel, outputs = (p.m, p.k) if p.c.over_batch else (p.k, p.m)
+    low, high = window.padding[axis]
+    first = np.arange(outputs[axis]) * window.strides[axis] - low
+    taps = np.arange(kernel[axis]) * window.rhs_dilation[axis]
+    # What negative padding cuts off is read by none.
+    places = first[:, None] + taps
+    inside = (places >= max(0, -low)) & (places < n - max(0, -high))
+    return bool(inside.any(axis=1).all())
 
 
 def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) -> jax.Array:

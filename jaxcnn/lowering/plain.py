@@ -53,15 +53,17 @@ def cropped(x: jax.Array, window: Window) -> tuple[jax.Array, Window]:
     """`x` without what negative padding cuts off, and the window over the rest.
 
     XLA:CPU reads outside of x where padding is negative (JAX 0.10.2, one axis, float32). Of a
-    dilated x, whole elements go, and the zeros before the first that is left become padding.
+    dilated x, whole elements go, and the zeros before the first that is left become padding. Where
+    more is cut off than there is, nothing of x is left.
     """
     if all(side >= 0 for both in window.padding for side in both):
         return x, window
     cuts, padding = [], []
-    for both, d in zip(window.padding, window.lhs_dilation, strict=True):
-        cut = [-(min(side, 0) // d) for side in both]
-        cuts.append(tuple(-elements for elements in cut))
-        padding.append(tuple(side + e * d for side, e in zip(both, cut, strict=True)))
+    for n, both, d in zip(x.shape[1:-1], window.padding, window.lhs_dilation, strict=True):
+        low, high = (-(min(side, 0) // d) for side in both)
+        padding.append((both[0] + low * d, both[1] + high * d))
+        low = min(low, n)
+        cuts.append((-low, -min(high, n - low)))
     return pad(x, cuts, 0), replace(window, padding=tuple(padding))
 
 

@@ -15,6 +15,8 @@ CASES = [
     ((2, 6, 7, 4), (2, 2, 2, 8), {"padding": ((2, 3), (4, 2)), "feature_group_count": 2}),
     ((2, 7, 3), (3, 3, 4), {"padding": ((5, 4),), "strides": 2}),
     ((1, 2, 3), (1, 3, 4), {"padding": ((-1, 4),), "kernel_dilation": 2}),
+    # dw cuts off more of x than there is.
+    ((2, 2, 5, 1), (3, 2, 1, 3), {"padding": ((4, -1), (-1, 2)), "strides": (3, 2)}),
 ]
 
 

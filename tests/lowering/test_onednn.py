@@ -154,6 +154,10 @@ def test_vmap(axes):
         ({"dtype": jnp.dtype("float64")}, jnp.float32, CPU),
         ({"window": Window((1, 1), ((1, 1), (1, 1)), (2, 1), (1, 1))}, jnp.float32, CPU),
         ({"window": Window((1, 1), ((-9, 12), (1, 1)), (1, 1), (1, 1))}, jnp.float32, CPU),
+        # Of these the first or last outputs read zeros alone, in the third in the holes of w.
+        ({"window": Window((3, 1), ((5, 0), (1, 1)), (1, 1), (1, 1))}, jnp.float32, CPU),
+        ({"window": Window((3, 1), ((0, 5), (1, 1)), (1, 1), (1, 1))}, jnp.float32, CPU),
+        ({"window": Window((1, 1), ((10, 8), (1, 1)), (1, 1), (9, 1))}, jnp.float32, CPU),
         ({}, jnp.float32, Target("cpu", one_device=False)),
     ],
 )
