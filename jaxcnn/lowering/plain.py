@@ -4,7 +4,7 @@
 alone, and in the body of a loop they fall to a naive loop, 10 to 100 times slower.
 """
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ def _over_channels(x: jax.Array, w: jax.Array, c: Correlation, batch_groups: int
     x, window = cropped(x, c.window)
     if not x.size:
         return jnp.zeros(shape, c.dtype or x.dtype)
+    w, window = not_like_groups(w, x.shape[1:-1], window)
     last = x.ndim - 1
     image, kernel = (0, last, *range(1, last)), (last, last - 1, *range(last - 1))
     return lax.conv_general_dilated(
@@ -65,6 +66,28 @@ def cropped(x: jax.Array, window: Window) -> tuple[jax.Array, Window]:
         low = min(low, n)
         cuts.append((-low, -min(high, n - low)))
     return pad(x, cuts, 0), replace(window, padding=tuple(padding))
+
+
+def not_like_groups(w: jax.Array, n: tuple[int, ...], window: Window) -> tuple[jax.Array, Window]:
+    """`w` and its window with a zero tap in front where XLA could take an axis for its groups.
+
+    Where a kernel is larger than its image, XLA's simplifier exchanges the two, save along an axis
+    it takes for groups: unpadded, x dilated by k, strides of k - 1. That n is k there too it does
+    not ask; where n is not, "Window dimensions do not match RHS shape" ends the process.
+    """
+    k = w.shape[:-2]
+    if all(ki <= ni for ki, ni in zip(k, n, strict=True)):
+        return w, window
+    axes = zip(n, k, *astuple(window), strict=True)
+    taps = [
+        ni != ki and (s, both, ld, rd) == (ki - 1, (0, 0), ki, 1)
+        for ni, ki, s, both, ld, rd in axes
+    ]
+    w = jnp.pad(w, [*((tap, 0) for tap in taps), (0, 0), (0, 0)]) if any(taps) else w
+    padding = tuple(
+        (low + tap, high) for tap, (low, high) in zip(taps, window.padding, strict=True)
+    )
+    return w, replace(window, padding=padding)
 
 
 def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
