@@ -1,5 +1,6 @@
 """The first page: what there is to read."""
 
+import re
 from html import escape
 from pathlib import Path
 
@@ -72,5 +73,9 @@ def _about(module: str) -> str:
 
 def _item(url: str, text: str, about: str = "", *, code: bool = False) -> str:
     shown = f"<code>{escape(text)}</code>" if code else escape(text)
-    rest = f": {escape(about)}" if about else ""
+    rest = f": {_marked(about)}" if about else ""
     return f'<li><a href="{url}">{shown}</a>{rest}</li>'
+
+
+def _marked(words: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(words))

@@ -29,6 +29,7 @@ NAMES = {
     "jaxcnn": (*_LAYERS, "compare", "assert_gradients_match"),
     "jaxcnn.reference": _LAYERS,
     "jaxcnn.comparison": ("compare", "assert_gradients_match", "Comparison"),
+    "jaxcnn.convolution": ("conv", "conv_transpose"),
     "jaxcnn.mnist": ("train", "load"),
 }
 # The derivations, beside their functions; the twins; what comes back from compare, train and load.
@@ -38,6 +39,7 @@ PAGES = {
         "reference",
     ),
     "jaxcnn.comparison": (),
+    "jaxcnn.convolution": (),
     "jaxcnn.reference": (),
     "jaxcnn.mnist": ("run",),
     "jaxcnn.mnist.run": ("trained",),

@@ -65,6 +65,13 @@ def test_the_first_page_leads_to_every_notebook_and_function(site):
     for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         assert f'href="notebooks/{path.stem}.html"' in page
     assert all(f'href="reference/jaxcnn.html#{name}"' in page for name in PUBLIC)
+    assert "which <code>drop_in</code> has too" in page
+
+
+def test_what_is_not_public_is_not_there(site):
+    page = (site / "reference" / "jaxcnn" / "convolution.html").read_text()
+    assert 'id="conv_transpose"' in page
+    assert 'id="convolved"' not in page
 
 
 def test_solutions_are_folded(site):
