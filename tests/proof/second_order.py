@@ -14,7 +14,7 @@ import numpy as np
 from tests.proof import children
 
 # XLA's algebraic simplifier ends the process on some of what autodiff derives.
-UNSIMPLIFIED = {"xla_disable_hlo_passes": "algsimp"}
+UNSIMPLIFIED: dict[str, str | bool] = {"xla_disable_hlo_passes": "algsimp"}
 
 
 def geometry(seed: int, number: int):
