@@ -46,7 +46,7 @@ def _winners(x: jax.Array, taps: Taps) -> jax.Array:
         wins = better(tap, y)
         y = jnp.where(wins, tap, y)
         winner = jnp.where(wins, np.float32(number), winner)
-    return materialized(winner, taps).astype(np.int8 if len(taps) < 128 else np.int32)
+    return materialized(winner).astype(np.int8 if len(taps) < 128 else np.int32)
 
 
 def _max_pool_first(x: jax.Array, taps: Taps) -> jax.Array:
@@ -87,7 +87,8 @@ def _max_pool_tied_bwd(
         for tap, real in zip(gather(x, taps, _least(x.dtype)), taps.real(), strict=True)
     ]
     if split:
-        wide = wide / reduce(add, [mask.astype(wide.dtype) for mask in masks])
+        count = materialized(reduce(add, [mask.astype(np.float32) for mask in masks]))
+        wide = wide / count.astype(wide.dtype)
     shares = [jnp.where(mask, wide, 0) for mask in masks]
     return (scatter(shares, taps).astype(g.dtype),)
 

@@ -17,6 +17,8 @@ from .._taps import Taps, better, gather, pad, reduced_maximum, scatter
 
 # A chain over more taps takes long to compile.
 _CHAIN = 32
+# The columns of the product that keeps winners: no more than fill a cache, no fewer than a vector.
+_BLOCK, _LEAST = 128, 8
 
 
 def maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
@@ -40,21 +42,21 @@ def chained_maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
     return y
 
 
-def by_product(winner: jax.Array, taps: Taps) -> jax.Array:
-    """`winner`, whole numbers in float32, times the identity matrix: exact, and not fused.
+def by_product(numbers: jax.Array) -> jax.Array:
+    """Whole numbers in float32, times the identity matrix: exact, and not fused.
 
-    XLA:CPU would fuse the winner into the loop over the input and compute it again for every tap.
-    That costs where windows overlap or are large (3x3, stride 2, 32x28x28x64: 27 ms for 2.8), and
-    where the channels, its innermost loop, are too few for a vector (2x2, stride 2, 128x28x28x4:
-    0.87 ms for 0.22). Elsewhere `winner` is returned as it is.
+    XLA:CPU would fuse what they are computed from into the loop that writes dx, once for every tap.
+    That loop would read windows of the input; and where it ends in an operation on the input under
+    another shape, as the mask of a relu before a reshape is, XLA writes dx over the input while
+    some are still to be read.
     """
-    c = winner.shape[-1]
-    overlap = any(k > s for k, s in zip(taps.k, taps.window.strides, strict=True))
-    if not (overlap or len(taps) > 4 or c < 16):
-        return winner
-    block = max(d for d in range(1, min(c, 128) + 1) if c % d == 0)
-    blocks = winner.reshape(*winner.shape[:-1], c // block, block)
-    return (blocks @ np.eye(block, dtype=np.float32)).reshape(winner.shape)
+    *lead, c = numbers.shape
+    block = max(d for d in range(1, min(c, _BLOCK) + 1) if c % d == 0)
+    if block < _LEAST:  # a product with few columns XLA turns into what it fuses
+        block = min(_BLOCK, -(-c // _LEAST) * _LEAST)
+    blocks = jnp.pad(numbers, [*[(0, 0)] * len(lead), (0, -c % block)])
+    blocks = blocks.reshape(*lead, -1, block) @ np.eye(block, dtype=np.float32)
+    return blocks.reshape(*lead, -1)[..., :c]
 
 
 def by_taps(winner: jax.Array, g: jax.Array, taps: Taps) -> jax.Array:

@@ -46,11 +46,11 @@ def picked(winner: jax.Array, x: jax.Array, taps: Taps) -> jax.Array:
     return functools.reduce(add, parts)
 
 
-def materialized(winner: jax.Array, taps: Taps) -> jax.Array:
-    """`winner`, computed once for a backward pass that reads it often (`pooling.by_product`)."""
-    if not winner.size or explicit_sharding(winner) is not None:
-        return winner
-    return materialized_p.bind(winner, taps=taps)
+def materialized(numbers: jax.Array) -> jax.Array:
+    """Whole numbers in float32, computed before what reads them (`pooling.by_product`)."""
+    if not numbers.size or explicit_sharding(numbers) is not None:
+        return numbers
+    return materialized_p.bind(numbers)
 
 
 maximum_p, routed_p, materialized_p = map(Primitive, ("maximum", "routed", "materialized"))
@@ -69,9 +69,8 @@ def _routed_shape(winner: Any, g: Any, *, taps: Taps) -> Any:
 
 
 @materialized_p.def_abstract_eval
-def _materialized_shape(winner: Any, *, taps: Taps) -> Any:
-    del taps
-    return winner.update(weak_type=False)
+def _materialized_shape(numbers: Any) -> Any:
+    return numbers.update(weak_type=False)
 
 
 def _lead(x: Any, taps: Taps) -> tuple[int, ...]:
@@ -138,4 +137,4 @@ def _define(primitive: Primitive, run: Callable[..., jax.Array], **platforms: An
 
 _define(maximum_p, pooling.maximum, tpu=pooling.maximum_on_tpu)
 _define(routed_p, pooling.by_taps, tpu=pooling.by_blocks)
-_define(materialized_p, lambda winner, taps: winner, cpu=pooling.by_product)
+_define(materialized_p, lambda numbers: numbers, cpu=pooling.by_product)
