@@ -23,6 +23,7 @@ mean over the batch belongs to the loss.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from . import _checks
+from ._copies import over_copies
 from ._cotangent import cotangent, explicit_sharding
 from ._window import Padding, TransposedPadding, Window, ints, pairs, transposed_pairs
 from .lowering import Activation, Correlation, correlate, exchange_channels
@@ -216,12 +218,19 @@ def conv_transpose(
 
 
 def convolved(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -> jax.Array:
-    """The rule with the leading axes of x as one batch axis."""
-    leading = x.shape[: x.ndim - w.ndim + 1]
-    n, k = x.shape[len(leading) : -1], w.shape[:-2]
+    """The rule, its operands checked for an output."""
+    n, k = x.shape[x.ndim - w.ndim + 1 : -1], w.shape[:-2]
     _checks.output(c.window.output_shape(n, k), n, k, c.window)
     if isinstance(c.precision, list):
         c = c.with_(precision=tuple(c.precision))  # a static record is hashable
+    return over_copies(partial(_on_one_batch_axis, c=c), x, w, b, c.groups)
+
+
+def _on_one_batch_axis(
+    x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation
+) -> jax.Array:
+    """The rule with the leading axes of x as one batch axis."""
+    leading = x.shape[: x.ndim - w.ndim + 1]
     if len(leading) == 1:
         return _convolution(x, w, b, c)
     y = _convolution(x.reshape(math.prod(leading), *x.shape[len(leading) :]), w, b, c)

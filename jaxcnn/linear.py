@@ -13,6 +13,7 @@ Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), with
 mean over the batch belongs to the loss.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from . import _checks
+from ._copies import over_copies
 from ._cotangent import cotangent, explicit_sharding
 from .lowering import Activation
 
@@ -104,6 +106,12 @@ def dense(
     _checks.bias(b, w.shape[1])
     _checks.one_dtype("dense", x=x, w=w, b=b)
     _checks.activation("dense", activation, x)
+    return over_copies(partial(_on_any_axes, activation=activation), x, w, b)
+
+
+def _on_any_axes(
+    x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activation
+) -> jax.Array:
     return _dense(x, w, b, activation)
 
 

@@ -20,7 +20,15 @@ ROOMS = [
         "layers",
         [
             f"jaxcnn.{name}"
-            for name in ("activation", "convolution", "drop_in", "linear", "loss", "pooling")
+            for name in (
+                "_copies",
+                "activation",
+                "convolution",
+                "drop_in",
+                "linear",
+                "loss",
+                "pooling",
+            )
         ],
     ),
     ("drawing", ["jaxcnn.drawing"]),

@@ -160,7 +160,7 @@ def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
     if x_axis is not None and w_axis is not None:
         # Its entries do not see each other.
         size = x.shape[x_axis]
-        x, w = _onto_channels(x, x_axis, 1), _onto_channels(w, w_axis, 1)
+        x, w = onto_channels(x, x_axis, 1), onto_channels(w, w_axis, 1)
         y = correlate(x, w, c.with_(groups=size * c.groups, copies=size * c.copies))
         *lead, channels = y.shape
         return y.reshape(*lead, size, channels // size), y.ndim - 1
@@ -170,18 +170,18 @@ def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
         return y.reshape(*x.shape[:2], *y.shape[1:]), 0
     if x_axis is not None:
         size = x.shape[x_axis]
-        y = correlate(_onto_channels(x, x_axis, c.groups), w, c)
+        y = correlate(onto_channels(x, x_axis, c.groups), w, c)
         *lead, channels, o = y.shape
         return y.reshape(*lead, size, channels // size, o), y.ndim - 2
     assert w_axis is not None
     size = w.shape[w_axis]
-    y = correlate(x, _onto_channels(w, w_axis, c.groups), c)
+    y = correlate(x, onto_channels(w, w_axis, c.groups), c)
     *lead, channels = y.shape
     y = y.reshape(*lead, c.groups, size, channels // (c.groups * size))
     return jnp.moveaxis(y, -2, 0).reshape(size, *lead, channels // size), 0
 
 
-def _onto_channels(x: jax.Array, axis: int, groups: int) -> jax.Array:
+def onto_channels(x: jax.Array, axis: int, groups: int) -> jax.Array:
     """`[.., C]` with one more axis, laid on the channels of each group: `[.., G * B * C/G]`."""
     x = jnp.moveaxis(x, axis, -2)
     *lead, size, channels = x.shape
