@@ -218,6 +218,16 @@ def choose(p: Problem) -> Form:
     return next(form for form in forms if form.fits(p))
 
 
+def better_widened(p: Problem, form: Form) -> bool:
+    """Whether operands of 16 bits are better put to XLA in float32, and the result rounded.
+
+    XLA:CPU has no kernels for them and widens them itself, but late, and the forms for float32 are
+    lost. oneDNN has its own.
+    """
+    narrow = jnp.issubdtype(p.dtype, jnp.floating) and jnp.dtype(p.dtype).itemsize < 4
+    return narrow and form.name != "onednn" and p.target.platform == "cpu" and not p.target.export
+
+
 def run(
     x: jax.Array, w: jax.Array, b: jax.Array | None = None, *, c: Correlation, form: Form
 ) -> jax.Array:

@@ -3,9 +3,11 @@
 import functools
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.interpreters import mlir
 
 from . import choice
@@ -32,14 +34,19 @@ def using(form: str) -> Generator[None]:
 
 def _lower(ctx: Any, *operands: Any, c: Correlation, platform: str | None = None):
     x, w, *_ = ctx.avals_in
-    dtype = x.dtype
+    dtype, (result,) = x.dtype, (y.dtype for y in ctx.avals_out)
     if platform == "cpu" and c.dtype is not None and c.dtype.itemsize > dtype.itemsize:
         dtype = c.dtype  # a wider result is that of wider operands, to the last bit
+    problem = Problem(c, x.shape, w.shape, dtype, _target(ctx, platform))
     # Chosen here, while nothing is traced: the first choice of a process tries the engine out.
-    form = choice.choose(Problem(c, x.shape, w.shape, dtype, _target(ctx, platform)))
+    form = choice.choose(problem)
+    if choice.better_widened(problem, form):
+        dtype = jnp.float32
+        form = choice.choose(replace(problem, dtype=dtype))
 
     def run(x: jax.Array, w: jax.Array, *b: jax.Array):
-        return choice.run(x.astype(dtype), w.astype(dtype), *b, c=c, form=form)
+        y = choice.run(x.astype(dtype), w.astype(dtype), *b, c=c, form=form)
+        return y.astype(result)
 
     return lower_local(ctx, run, *operands)
 

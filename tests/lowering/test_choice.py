@@ -88,3 +88,20 @@ def test_where_programs_are_kept_the_engine_is_not_used(monkeypatch, tmp_path):
             assert onednn.wanted() == (asked == "1")
     finally:
         jax.config.update("jax_compilation_cache_dir", None)
+
+
+def test_sixteen_bits_without_the_engine_are_computed_in_float32(monkeypatch):
+    monkeypatch.setattr(onednn, "available", lambda dtype: False)
+    x, w = jnp.ones((64, 14, 14, 4), jnp.bfloat16), jnp.ones((5, 5, 4, 4), jnp.bfloat16)
+
+    def convolutions(dtype):
+        f = jax.jit(lambda x, w: jaxcnn.conv(x, w)).lower(x.astype(dtype), w.astype(dtype))
+        return [line for line in f.as_text().splitlines() if "stablehlo.convolution" in line]
+
+    (narrow,), (wide,) = convolutions(jnp.bfloat16), convolutions(jnp.float32)
+    assert "bf16" not in narrow
+    # The same form, which float32 gets.
+    assert narrow.split("->")[-1] == wide.split("->")[-1]
+    assert jaxcnn.conv(x, w).dtype == jnp.bfloat16
+    exported = jax.export.export(jax.jit(lambda x, w: jaxcnn.conv(x, w)), platforms=["cpu"])(x, w)
+    assert "bf16" in exported.mlir_module().split("stablehlo.convolution")[1].split("\n")[0]
