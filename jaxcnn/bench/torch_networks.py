@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.compiler.config
 import torch.nn.functional as F
 
 from .networks import NETWORKS
@@ -73,7 +74,7 @@ def _step(
         loss = F.cross_entropy(logits.float(), targets)
         return loss, (logits.argmax(-1) == targets).float().mean()
 
-    f = torch.compile(forward, dynamic=False) if compile_ else forward
+    f = _compiled(forward) if compile_ else forward
 
     def call():
         optimizer.zero_grad(set_to_none=True)
@@ -97,7 +98,7 @@ def _evaluation(
     network: str, params: Any, images: np.ndarray, layout: str, compile_: bool
 ) -> Program:
     f = _logits(network, _leaves(params, layout), layout)
-    f = torch.compile(f, dynamic=False) if compile_ else f
+    f = _compiled(f) if compile_ else f
     x_bytes = _images(images)
 
     def call():
@@ -105,6 +106,15 @@ def _evaluation(
             return f(x_bytes)
 
     return Program(waited(call), lambda: [numpy(call())])
+
+
+def _compiled(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f` compiled for its own network, layout and dtype.
+
+    The same lines make all of them, and PyTorch gives up after compiling one line eight times.
+    """
+    torch.compiler.config.recompile_limit = 64
+    return torch.compile(f, dynamic=False)
 
 
 def _images(images: np.ndarray) -> torch.Tensor:
