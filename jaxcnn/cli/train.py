@@ -56,6 +56,9 @@ class Train:
     """Of the initial weights, the order of the examples and the augmentation."""
     layers: Annotated[Literal["jaxcnn", "reference"] | None, _default("jaxcnn")] = None
     """Gradients by hand, or of the same layers left to autodiff."""
+    dtype: Annotated[Literal["float32", "bfloat16"] | None, _default("float32")] = None
+    """What the layers compute in. With bfloat16 parameters, sums, loss and updates stay float32; it
+    pays on a processor with AVX-512 BF16 or AMX, on a GPU and on a TPU."""
     out: Annotated[Path | None, _default("a fresh folder under runs/")] = None
     """The run's folder."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -30,6 +30,7 @@ def train(
     learning_rate: float | None = None,
     seed: int | None = None,
     layers: Literal["jaxcnn", "reference"] | None = None,
+    dtype: Literal["float32", "bfloat16"] | None = None,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
@@ -53,6 +54,8 @@ def train(
         learning_rate: constant, or the peak of the recipe's schedule.
         seed: of the initial weights, the order of the examples and the augmentation; None is 0.
         layers: gradients by hand ("jaxcnn", None), or left to autodiff ("reference").
+        dtype: what the layers compute in, "float32" (None) or "bfloat16"; parameters, sums and
+            updates are float32 in either.
         out: the run's folder; None makes a fresh one under runs/.
         resume: go on with the run in `out`, from its newest checkpoint.
         checkpoint_every: steps from one checkpoint to the next.

@@ -110,6 +110,7 @@ def apply(
     model: str = "post",
     layers: Any = jaxcnn,
     ties: Ties = "first",
+    dtype: Any = None,
 ) -> jax.Array:
     """Logits `[N.., 10]` of images `[N.., 28, 28, 1]`, floats of the parameters' dtype.
 
@@ -120,16 +121,23 @@ def apply(
             "post" stands for "wide" too.
         layers: the module whose conv, relu, max_pool and dense are used.
         ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
+        dtype: what every layer computes in: bfloat16, or None for the parameters' own. The logits
+            come back in the parameters'.
 
     Examples:
         >>> apply(init(jax.random.key(0)), jnp.zeros((2, 28, 28, 1))).shape
         (2, 10)
     """
-    return _forward(params, images, model, layers, ties)
+    return _forward(params, images, model, layers, ties, dtype)
 
 
 def activations(
-    params: Params, images: jax.Array, *, model: str = "post", layers: Any = jaxcnn
+    params: Params,
+    images: jax.Array,
+    *,
+    model: str = "post",
+    layers: Any = jaxcnn,
+    dtype: Any = None,
 ) -> dict[str, jax.Array]:
     """Every activation of the forward pass by its name, in the order of `names` (jit sorts them).
 
@@ -144,7 +152,7 @@ def activations(
         places[name] = x
         return x
 
-    logits = _forward(params, images, model, layers, "first", keep)
+    logits = _forward(params, images, model, layers, "first", dtype, keep)
     return places | {"probabilities": layers.softmax(logits)}
 
 
@@ -156,6 +164,7 @@ def activation_gradients(
     model: str = "post",
     layers: Any = jaxcnn,
     ties: Ties = "first",
+    dtype: Any = None,
 ) -> dict[str, jax.Array]:
     """The gradient of the mean cross entropy J at every named activation, keyed as `activations`.
 
@@ -171,6 +180,7 @@ def activation_gradients(
         model: whose layers, as for `apply`.
         layers: the module whose rules (or whose autodiff) carry the gradient.
         ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
+        dtype: what every layer computes in, as for `apply`.
 
     Examples:
         >>> params, images = init(jax.random.key(0)), jnp.ones((2, 28, 28, 1))
@@ -178,11 +188,13 @@ def activation_gradients(
         >>> gradients["logits"].shape, bool(jnp.all(gradients["logits"][0].argmin() == 3))
         ((2, 10), True)
     """
-    places = activations(params, images, model=model, layers=layers)
+    places = activations(params, images, model=model, layers=layers, dtype=dtype)
     probabilities = places.pop("probabilities")
 
     def loss(zeros: dict[str, jax.Array]) -> jax.Array:
-        logits = _forward(params, images, model, layers, ties, lambda name, x: x + zeros[name])
+        logits = _forward(
+            params, images, model, layers, ties, dtype, lambda name, x: x + zeros[name]
+        )
         return layers.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     gradients = jax.grad(loss)(jax.tree.map(jnp.zeros_like, places))
@@ -198,8 +210,13 @@ def _forward(
     model: str,
     layers: Any,
     ties: Ties,
+    dtype: Any,
     at: Callable[[str, jax.Array], jax.Array] | None = None,
 ) -> jax.Array:
+    if dtype is not None:
+        rounded, x = jax.tree.map(lambda v: v.astype(dtype), (params, images))
+        logits = _forward(rounded, x, model, layers, ties, None, at)
+        return logits.astype(jax.tree.leaves(params)[0].dtype)
     seen = at or (lambda name, x: x)
     x, flat = seen("input", images), False
     for layer in description.read(model):

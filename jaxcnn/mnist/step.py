@@ -80,6 +80,7 @@ def make_step(
     label_smoothing: float = 0.0,
     average_decay: float | None = None,
     ties: Ties = "first",
+    dtype: Any = None,
 ) -> Step:
     """Build the pure training step `step(state, images, labels) -> (state, metrics)`.
 
@@ -93,6 +94,8 @@ def make_step(
         average_decay: keep `average = d * average + (1 - d) * params`, with d this number (less
             in the first steps, as in Polyak's mean), or None for no average.
         ties: where the max-pools send the gradient of tied elements, see `jaxcnn.max_pool`.
+        dtype: what the layers compute in, as for `model.apply`; the loss, the parameters and the
+            optimiser's state keep the parameters' own.
 
     Returns:
         A function of the state, images uint8 `[N, 28, 28]` and labels uint8 `[N]`, that returns
@@ -101,7 +104,7 @@ def make_step(
     """
 
     def mean_loss(params: Any, images: jax.Array, labels: jax.Array):
-        logits = apply(params, images, model=model, layers=layers, ties=ties)
+        logits = apply(params, images, model=model, layers=layers, ties=ties, dtype=dtype)
         if label_smoothing:
             targets = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
             targets = optax.smooth_labels(targets, label_smoothing)
@@ -163,12 +166,15 @@ def make_chunk(step: Step) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
     return chunk
 
 
-def make_logits(*, model: str = "post", layers: ModuleType = jaxcnn) -> Callable[..., jax.Array]:
+def make_logits(
+    *, model: str = "post", layers: ModuleType = jaxcnn, dtype: Any = None
+) -> Callable[..., jax.Array]:
     """Build `logits(params, images, order, count) -> [batches, N, 10]`: a forward pass, batched.
 
     Args:
         model: whose layers, as for `model.apply`.
         layers: `jaxcnn` or `jaxcnn.reference`, as for `make_step`.
+        dtype: what the layers compute in, as for `make_step`.
 
     Returns:
         A function of the parameters, all images uint8 `[M, 28, 28]`, the numbers `order` int32
@@ -177,13 +183,13 @@ def make_logits(*, model: str = "post", layers: ModuleType = jaxcnn) -> Callable
     """
 
     def logits(params: Any, images: jax.Array, order: jax.Array, count: jax.Array) -> jax.Array:
-        dtype = _dtype(params)
+        wide = _dtype(params)
 
         def body(i: jax.Array, out: jax.Array) -> jax.Array:
-            x = pixels(images[order[i]], dtype)
-            return out.at[i].set(apply(params, x, model=model, layers=layers))
+            x = pixels(images[order[i]], wide)
+            return out.at[i].set(apply(params, x, model=model, layers=layers, dtype=dtype))
 
-        return jax.lax.fori_loop(0, count, body, jnp.zeros((*order.shape, 10), dtype))
+        return jax.lax.fori_loop(0, count, body, jnp.zeros((*order.shape, 10), wide))
 
     return logits
 

@@ -36,7 +36,7 @@ _OF_A_RUN: dict[str, Any] = {
     **dict.fromkeys(("resume", "tensorboard"), False),
     "keep": 3,
 }
-_KEPT = ("dataset", "recipe", "model", "layers", "batch_size", "seed")
+_KEPT = ("dataset", "recipe", "model", "layers", "batch_size", "seed", "dtype")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Training:
     learning_rate: float | None = None
     seed: int | None = None
     layers: str | None = None
+    dtype: str | None = None
     out: str | os.PathLike[str] | None = None
     resume: bool = False
     checkpoint_every: int | None = None
@@ -185,7 +186,12 @@ class Training:
         from .recipe import RECIPES, default
 
         examples = len(dataset.train_labels)
-        float64 = jax.dtypes.canonicalize_dtype(float) == np.float64
+        wide = jax.dtypes.canonicalize_dtype(float) == np.float64
+        if wide and self.dtype:
+            raise CommandError(
+                f"--dtype {self.dtype} does not go with JAX_ENABLE_X64=1, which makes the run"
+                " float64: leave one of them out."
+            )
         named = self.recipe or (stored.recipe if stored else None)
         recipe = RECIPES[named] if named else default(examples)
         batch_size = self.batch_size or (stored.batch_size if stored else recipe.batch_size)
@@ -203,12 +209,11 @@ class Training:
                 batch_size=batch_size,
                 learning_rate=self.learning_rate or recipe.learning_rate,
                 seed=self.seed or 0,
-                float64=float64,
+                dtype="float64" if wide else self.dtype or "float32",
             )
-        if float64 != stored.float64:
+        if wide != (was_wide := stored.dtype == "float64"):
             raise CommandError(
-                f"the run in {self.out} was made with JAX_ENABLE_X64={int(stored.float64)}:"
-                " set the same."
+                f"the run in {self.out} was made with JAX_ENABLE_X64={int(was_wide)}: set the same."
             )
         steps = stored.steps
         if self.steps or self.epochs:

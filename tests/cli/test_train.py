@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxcnn.mnist
 from jaxcnn.cli.dispatch import main
 from tests import processes
 from tests.cli.short_run import contents, refused, train
@@ -29,7 +30,7 @@ def test_a_run_leaves_its_configuration_metrics_and_checkpoints(finished):
     assert record["configuration"] == {
         "dataset": "digits", "model": "post", "recipe": "fast", "layers": "jaxcnn", "steps": 6,
         "batch_size": 400, "learning_rate": record["configuration"]["learning_rate"], "seed": 0,
-        "float64": False,
+        "dtype": "float32",
     }  # fmt: skip
     assert record["versions"]["jax"] == jax.__version__
     assert record["devices"]["platform"] == "cpu"
@@ -108,6 +109,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(folder, capsys):
         (("--seed", 3), ("--seed 3", "seed is 0")),
         (("--recipe", "best"), ("--recipe best", "recipe is fast")),
         (("--model", "wide"), ("--model wide", "model is post")),
+        (("--dtype", "bfloat16"), ("--dtype bfloat16", "dtype is float32")),
         (("--steps", 5), ("--steps 5", "to make 6")),
         (("--epochs", 1), ("--epochs 1", "to make 2")),
     ],
@@ -157,6 +159,43 @@ def test_an_extended_run_with_a_falling_rate_says_what_it_does(folder, capsys):
     assert processes.final_digest(folder)[0] == 9
     record = json.loads((folder / "config.json").read_text())
     assert (record["configuration"]["steps"], record["configuration"]["learning_rate"]) == (9, 1e-3)
+
+
+def test_a_run_in_bfloat16_keeps_float32_parameters_and_is_read_back_as_it_was(
+    finished, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    assert train("--out", out, "--dtype", "bfloat16") == 0
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    run = jaxcnn.mnist.load(out)
+    assert run.configuration.dtype == "bfloat16"
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(run.params))
+    assert run.evaluate()["accuracy"] == pytest.approx(last["test_accuracy"], abs=1e-9)
+    # Not the numbers of float32, and not far from them.
+    other = jaxcnn.mnist.load(finished).params
+    away = jax.tree.map(lambda a, b: np.abs(a - b).max() / np.abs(b).max(), run.params, other)
+    assert 1e-5 < max(jax.tree.leaves(away)) < 0.5
+    assert "dtype is bfloat16" in refused(capsys, "--out", out, "--resume", "--dtype", "float32")
+    assert train("--out", out, "--resume") == 0
+
+
+def test_a_dtype_and_double_precision_are_refused_together(tmp_path, capsys):
+    with jax.enable_x64(True):
+        message = refused(capsys, "--out", tmp_path / "run", "--dtype", "bfloat16")
+    assert "JAX_ENABLE_X64" in message
+
+
+def test_a_run_from_before_there_was_a_dtype_is_read(folder):
+    record = json.loads((folder / "config.json").read_text())
+    assert record["configuration"].pop("dtype") == "float32"
+    record["configuration"]["float64"] = False
+    (folder / "config.json").write_text(json.dumps(record))
+    for note in folder.glob("checkpoints/*/note/metadata"):
+        kept = json.loads(note.read_text())
+        del kept["configuration"]["dtype"]
+        note.write_text(json.dumps(kept | {"configuration": record["configuration"]}))
+    assert jaxcnn.mnist.load(folder).configuration.dtype == "float32"
+    assert train("--out", folder, "--resume") == 0
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):

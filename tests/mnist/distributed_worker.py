@@ -29,7 +29,7 @@ CONFIGURATION = Configuration(
     batch_size=16,
     learning_rate=1e-5,
     seed=0,
-    float64=True,
+    dtype="float64",
 )
 
 

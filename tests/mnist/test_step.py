@@ -42,7 +42,7 @@ def new_state(optimizer, average=False, dtype=jnp.float64):
 
 
 def configuration(recipe, **changes):
-    base = Configuration("digits", "post", recipe, "jaxcnn", 20, BATCH, 1e-3, 0, float64=True)
+    base = Configuration("digits", "post", recipe, "jaxcnn", 20, BATCH, 1e-3, 0, dtype="float64")
     return dataclasses.replace(base, **changes)
 
 
@@ -119,9 +119,31 @@ def test_chunk_is_the_steps_one_after_the_other_and_one_program(examples):
     chex.assert_trees_all_equal(parts, whole)
 
 
+def test_a_step_in_bfloat16_keeps_its_sums_and_its_state_in_float32(examples):
+    images, labels = examples[0][:BATCH], examples[1][:BATCH]
+    state = new_state(optax.sgd(1.0), dtype=jnp.float32)
+
+    def update(dtype: Any):
+        step = jax.jit(make_step(optax.sgd(1.0), dtype=dtype))
+        new, metrics = step(state, images, labels)
+        assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves((new.params, metrics)))
+        return jax.tree.map(lambda a, b: np.asarray(b - a), state.params, new.params), metrics
+
+    (exact, metrics), (rounded, narrow) = update(None), update(jnp.bfloat16)
+    np.testing.assert_allclose(narrow["loss"], metrics["loss"], rtol=0.02)
+    for one, other in zip(jax.tree.leaves(exact), jax.tree.leaves(rounded), strict=True):
+        # Of the length of the gradient: noise as images cancels much of it, 8 bits are left.
+        away = np.linalg.norm(one - other) / np.linalg.norm(one)
+        assert 1e-4 < away < 0.3
+    text = str(jax.make_jaxpr(make_step(optax.sgd(1.0), dtype=jnp.bfloat16))(state, images, labels))
+    sums = [line for line in text.splitlines() if "correlation[" in line]
+    assert len(sums) == 12  # four layers: y, dx and dw
+    assert all("bf16" in line for line in sums)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_step_of_every_recipe_lowers_for_cpu_cuda_and_tpu(recipe, examples):
-    c = configuration(recipe, float64=False)
+    c = configuration(recipe, dtype="float32")
     step = make_chunk(programs.new_step(c))
     like = jax.eval_shape(lambda: programs.new_state(c))
     order = jax.ShapeDtypeStruct((3, BATCH), np.int32)

@@ -18,23 +18,35 @@ from ...lowering import onednn
 WORTH_A_COLD_START = 5_000_000
 
 
+def name(products: int, devices: int, dtype: str) -> str:
+    """What computes the convolutions of such a network on so many devices: `oneDNN` or `XLA`.
+
+    Args:
+        products: that the forward pass of one image adds up.
+        devices: that share the batch.
+        dtype: of the convolutions.
+    """
+    # Asking compiles a small program that calls the engine, and it cannot be kept either.
+    wide = products >= WORTH_A_COLD_START
+    with _nothing_kept() if wide else contextlib.nullcontext():
+        here = jax.default_backend() == "cpu" and devices == 1 and dtype in onednn.NEEDS
+        return "oneDNN" if here and onednn.wanted() and onednn.available(dtype) else "XLA"
+
+
 @contextlib.contextmanager
-def chosen(products: int) -> Generator[None]:
-    """Compile what is lowered and compiled inside for a network of so many products an image."""
-    if products < WORTH_A_COLD_START:
+def compiling_for(engine: str) -> Generator[None]:
+    """Compile what is lowered and compiled inside for the engine of this name."""
+    with _nothing_kept() if engine == "oneDNN" else contextlib.nullcontext():
         yield
-        return
+
+
+@contextlib.contextmanager
+def _nothing_kept() -> Generator[None]:
+    """Compile without writing to the compilation cache, and without a word of it."""
     name = "jax_persistent_cache_min_compile_time_secs"
     before = getattr(jax.config, name)
-    jax.config.update(name, float("inf"))  # nothing is kept, and nothing said of it
+    jax.config.update(name, float("inf"))
     try:
         yield
     finally:
         jax.config.update(name, before)
-
-
-def name(products: int, devices: int) -> str:
-    """What computes the convolutions of such a network on so many devices: `oneDNN` or `XLA`."""
-    with chosen(products):
-        here = jax.default_backend() == "cpu" and devices == 1
-        return "oneDNN" if here and onednn.wanted() and onednn.available("float32") else "XLA"

@@ -22,7 +22,8 @@ class Configuration:
         batch_size: examples a step, over all devices together.
         learning_rate: constant, or the peak of the recipe's schedule.
         seed: of the initial weights, the order of the examples and the augmentation.
-        float64: whether the run is in double precision (`JAX_ENABLE_X64`).
+        dtype: what the network computes in: "float32", "bfloat16" (its parameters, sums and updates
+            stay float32) or "float64" (everything, under `JAX_ENABLE_X64`).
     """
 
     dataset: str
@@ -33,7 +34,7 @@ class Configuration:
     batch_size: int
     learning_rate: float
     seed: int
-    float64: bool = False
+    dtype: str = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
@@ -47,6 +48,9 @@ class Configuration:
             CommandError: the fields are not those of a configuration; names `source`.
         """
         names = {field.name for field in dataclasses.fields(cls)}
+        if isinstance(fields, Mapping) and "float64" in fields:  # how it was called before
+            wide = {True: "float64", False: "float32"}.get(fields["float64"])
+            fields = {k: v for k, v in fields.items() if k != "float64"} | {"dtype": wide}
         if not isinstance(fields, Mapping) or set(fields) != names:
             raise CommandError(
                 f"{source} does not hold the configuration of a jaxcnn run of this version:"

@@ -39,7 +39,7 @@ def new_state(
     recipe = RECIPES[configuration.recipe]
     key = jax.random.key(configuration.seed if seed is None else seed)
     init_key, step_key = jax.random.split(key)
-    dtype = jnp.float64 if configuration.float64 else jnp.float32
+    dtype = jnp.float64 if configuration.dtype == "float64" else jnp.float32
     params = model.init(init_key, configuration.model, scheme=recipe.scheme, dtype=dtype)
     average = recipe.average_decay is not None
     optimizer = optimizer or _optimizer(configuration)
@@ -59,7 +59,13 @@ def new_step(
         label_smoothing=recipe.label_smoothing,
         average_decay=recipe.average_decay,
         ties=recipe.ties,
+        dtype=layers_dtype(configuration),
     )
+
+
+def layers_dtype(configuration: Configuration) -> Any:
+    """What the layers compute in, where it is not the parameters' dtype; else None."""
+    return jnp.bfloat16 if configuration.dtype == "bfloat16" else None
 
 
 def _optimizer(configuration: Configuration) -> optax.GradientTransformation:
@@ -91,9 +97,9 @@ def products(configuration: Configuration) -> int:
 
 def convolutions_by(configuration: Configuration, devices: int) -> str:
     """What computes the convolutions of the run: `oneDNN` or `XLA`."""
-    if configuration.layers != "jaxcnn" or configuration.float64:
+    if configuration.layers != "jaxcnn":
         return "XLA"
-    return engine.name(products(configuration), devices)
+    return engine.name(products(configuration), devices, configuration.dtype)
 
 
 class Programs:
@@ -111,7 +117,7 @@ class Programs:
     ):
         """Put the data on the devices, and compile."""
         self.mesh = mesh
-        with engine.chosen(products(configuration)):
+        with engine.compiling_for(convolutions_by(configuration, mesh.size)):
             self._prepare(configuration, dataset, schedule, mesh)
 
     def _prepare(
@@ -151,7 +157,11 @@ class Programs:
         ).lower(self.like, self.images, self.labels, order, count)
         params = step.final_params(self.like)
         logits = jax.jit(
-            step.make_logits(model=configuration.model, layers=LAYERS[configuration.layers]),
+            step.make_logits(
+                model=configuration.model,
+                layers=LAYERS[configuration.layers],
+                dtype=layers_dtype(configuration),
+            ),
             out_shardings=whole,
         ).lower(params, self.images, evaluation, count)
         self._seed = np.uint32(configuration.seed)

@@ -138,9 +138,10 @@ class Trained:
         return dataset
 
     @property
-    def _program(self) -> tuple[str, str]:
+    def _program(self) -> tuple[str, str, Any]:
         """What a compiled program depends on, beside shapes."""
-        return self.configuration.model, self.configuration.layers
+        c = self.configuration
+        return c.model, c.layers, programs.layers_dtype(c)
 
     @property
     def _dtype(self) -> Any:
@@ -153,23 +154,25 @@ class Trained:
         return model.pixels(image[None], self._dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "layers"))
-def _forward(params: Any, images: jax.Array, network: str, layers: str) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("network", "layers", "dtype"))
+def _forward(params: Any, images: jax.Array, network: str, layers: str, dtype: Any) -> jax.Array:
     x = model.pixels(images, jax.tree.leaves(params)[0].dtype)
-    return model.apply(params, x, model=network, layers=programs.LAYERS[layers])
+    return model.apply(params, x, model=network, layers=programs.LAYERS[layers], dtype=dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "layers"))
-def _activations(params: Any, x: jax.Array, network: str, layers: str) -> dict[str, jax.Array]:
-    return model.activations(params, x, model=network, layers=programs.LAYERS[layers])
+@functools.partial(jax.jit, static_argnames=("network", "layers", "dtype"))
+def _activations(
+    params: Any, x: jax.Array, network: str, layers: str, dtype: Any
+) -> dict[str, jax.Array]:
+    return model.activations(params, x, model=network, layers=programs.LAYERS[layers], dtype=dtype)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "layers", "ties"))
+@functools.partial(jax.jit, static_argnames=("network", "layers", "dtype", "ties"))
 def _gradients(
-    params: Any, x: jax.Array, labels: jax.Array, network: str, layers: str, ties: Any
+    params: Any, x: jax.Array, labels: jax.Array, network: str, layers: str, dtype: Any, ties: Any
 ) -> Any:
     return model.activation_gradients(
-        params, x, labels, model=network, layers=programs.LAYERS[layers], ties=ties
+        params, x, labels, model=network, layers=programs.LAYERS[layers], ties=ties, dtype=dtype
     )
 
 
@@ -191,7 +194,7 @@ def load(run: str | os.PathLike[str], checkpoint: int | Literal["best"] | None =
     """Read a run's checkpoint, whatever number of devices wrote it: `jaxcnn.mnist.load`."""
     folder = RunFolder(run)
     configuration, _ = folder.read_config()
-    if configuration.float64:
+    if configuration.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     if not folder.checkpoints_path.is_dir():
         raise _none(folder)
