@@ -59,9 +59,9 @@ def _first(x: Any, *_: Any, seen: _Seen) -> Any:
 
 
 def _look(operands: Sequence[Any], axes: Sequence[int | None], *, seen: _Seen):
-    x, w, *b = (axis is not None for axis in axes)
-    seen.x_alone = x and not w and not any(b)
-    seen.w_alone = w and not x
+    (x_axis, w_axis, *_), mapped = axes, [axis is not None for axis in axes]
+    seen.x_alone = x_axis is not None and not any(mapped[1:])
+    seen.w_alone = w_axis is not None and x_axis is None and operands[1].shape[w_axis] > 0
     return operands[0], axes[0]
 
 

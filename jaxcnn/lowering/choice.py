@@ -37,8 +37,9 @@ ENOUGH_OF_BOTH = 12
 MOST_PLANES = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
 WORTH_ALL_CORES = 2e7
-# A quarter of less is too little to share out.
+# A quarter of less is too little to share out: examples, and examples times the wider channels.
 WORTH_QUARTERS = 64
+WORTH_NARROW_QUARTERS = 512
 # Fewer sums than this in a kernel's row do not pay for the transposed copies.
 WORTH_ROWS = 128
 
@@ -69,6 +70,13 @@ def _is_split(p: Problem) -> bool:
     )
 
 
+def _apart(k: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
+    """Whether windows of these sizes, so far from each other, do not meet."""
+    return all(
+        ki == 1 or (d == 1 and ki <= s) for ki, s, d in zip(k, strides, dilation, strict=True)
+    )
+
+
 def _is_dilated(p: Problem) -> bool:
     window = p.window
     dilated = not _ones(window.lhs_dilation)
@@ -76,7 +84,8 @@ def _is_dilated(p: Problem) -> bool:
 
 
 def _is_subpixel(p: Problem) -> bool:
-    return _is_dilated(p) and p.w[-1] * math.prod(p.window.lhs_dilation) <= MOST_SUBPIXELS
+    few = p.w[-1] * math.prod(p.window.lhs_dilation) <= MOST_SUBPIXELS
+    return _is_dilated(p) and (few or p.k == p.window.lhs_dilation)
 
 
 def _is_dense_image(p: Problem) -> bool:
@@ -147,6 +156,16 @@ def _is_planes(p: Problem) -> bool:
     return p.window.lhs_dilation[0] == 1 and onednn.fits(plane)
 
 
+def _is_pointwise(p: Problem) -> bool:
+    return _is_product(p) and _ones(p.k)
+
+
+def _is_product(p: Problem) -> bool:
+    window = p.window
+    apart = _apart(p.k, window.rhs_dilation, window.strides)
+    return p.groups == 1 and p.dtype == jnp.float32 and _ones(window.lhs_dilation) and apart
+
+
 def _is_dense_dw(p: Problem) -> bool:
     window = p.window
     return p.groups == 1 and _ones(window.strides, window.rhs_dilation)
@@ -181,7 +200,8 @@ def _is_quarters(p: Problem) -> bool:
     few_rows = math.prod(p.k[:-1]) <= FEW_CHANNELS
     n = p.x[0]
     image = p.groups == 1 and len(p.k) == 2
-    return _in_cache(p) and few_rows and image and n % 4 == 0 and n >= WORTH_QUARTERS
+    worth = n >= WORTH_QUARTERS and n * max(p.x[-1], p.w[-1]) >= WORTH_NARROW_QUARTERS
+    return _in_cache(p) and few_rows and image and n % 4 == 0 and worth
 
 
 def _is_split_dw(p: Problem) -> bool:
@@ -189,8 +209,10 @@ def _is_split_dw(p: Problem) -> bool:
 
 
 FORMS_OF_DW = (
+    Form("product", _is_pointwise, forms_of_dw.product),
     Form("onednn", _is_onednn_dw, onednn.run),
     Form("planes", _is_planes, forms_of_dw.planes),
+    Form("product", _is_product, forms_of_dw.product),
     Form("shifted", _is_shifted, forms_of_dw.shifted),
     Form("exchanged", _is_dilated_dw, forms_of_dw.exchanged),
     Form("exchanged", _is_exchanged_dw, forms_of_dw.exchanged),

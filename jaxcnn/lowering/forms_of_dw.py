@@ -10,6 +10,7 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
   dx.
 - planes: with three axes, a sum over the other two for each tap of the first.
 - shifted: depthwise, a sum over rows of products of x, shifted, with g.
+- product: windows that do not meet, as those of 1x1 and of a stride as wide as the kernel.
 - split: one convolution a group.
 - exchanged: x and g change places; g is then strided where x was dilated (conv_transpose). Also
   where x is the wider one, since the kernel should be.
@@ -112,6 +113,24 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     sums = lax.fori_loop(1, m[0], add_row, list(products(0)))
     dw = [jnp.sum(total, tuple(range(total.ndim - 1))) for total in sums]
     return jnp.stack(dw).reshape(*k, 1, g.shape[-1])
+
+
+def product(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """Taps of windows that do not meet: blocks of x, as large as a stride, times g, one product."""
+    (n, *space, channels), m = x.shape, g.shape[1:-1]
+    layer, axes = c.window.of_dw(space, m), len(m)
+    k, s = c.window.output_shape(space, m), layer.strides
+    sides = zip(layer.padding, m, s, space, strict=True)
+    x = pad(x, [(low, mi * si - ni - low) for (low, _), mi, si, ni in sides], 0)
+    x = x.reshape(n, *(size for pair in zip(m, s, strict=True) for size in pair), channels)
+    for axis, (ki, si) in enumerate(zip(k, s, strict=True)):
+        x = x if ki == si else lax.slice_in_dim(x, 0, ki, axis=2 + 2 * axis)
+    of_x, of_g = (0, *range(1, 2 * axes, 2)), tuple(range(axes + 1))
+    if channels <= g.shape[-1]:
+        return lax.dot_general(x, g, ((of_x, of_g), ((), ())), c.precision)
+    # The wider one belongs on the right.
+    dw = lax.dot_general(g, x, ((of_g, of_x), ((), ())), c.precision)
+    return jnp.moveaxis(dw, 0, -1)
 
 
 def split(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:

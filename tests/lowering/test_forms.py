@@ -42,6 +42,7 @@ FORWARD = {
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
     "planes": [],
+    "product": [],
     "quarters": [*DENSE, *STRIDED],
     "rows": [*DENSE, *STRIDED, *GROUPED[:2]],
     "shifted": DEPTHWISE,
@@ -117,6 +118,28 @@ def test_planes_of_three_axes(groups):
     assert_equal(found, dw, "dw")
 
 
+@pytest.mark.parametrize(
+    ("k", "strides", "dilation", "pads"),
+    [
+        ((1, 1), (1, 1), (1, 1), PADS[1]),
+        ((1, 1), (2, 1), (3, 1), PADS[0]),
+        ((2, 2), (2, 3), (1, 1), PADS[2]),
+        ((3, 1), (3, 2), (1, 2), PADS[0]),
+        ((2, 3), (4, 3), (1, 1), PADS[1]),
+    ],
+)
+def test_product_of_windows_that_do_not_meet(k, strides, dilation, pads):
+    window = Window(strides, pads, ONE, dilation)
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(4, 7, 8, 3)), rng.normal(size=(*k, 3, 5))
+    g = rng.normal(size=(4, *window.output_shape((7, 8), k), 5))
+    _, _, dw = convolution_oracles.correlate(x, w, g, strides, pads, ONE, dilation, 1)
+    with using("product"):
+        found = jax.jit(lambda x, g: correlate(x, g, Correlation(window).of_dw((7, 8), k)))
+        assert "stablehlo.convolution" not in found.lower(x, g).as_text()
+        assert_equal(found(x, g), dw, "dw")
+
+
 # In float32, with the sizes at which the other forms are chosen.
 CHOSEN = [
     ((2, 28, 28, 1), (5, 5, 1, 4), {}),
@@ -127,6 +150,8 @@ CHOSEN = [
     ((4, 14, 14, 32), (3, 3, 1, 32), {"feature_group_count": 32}),
     ((4, 14, 14, 32), (3, 3, 8, 32), {"feature_group_count": 4}),
     ((4, 14, 14, 34), (1, 1, 2, 34), {"feature_group_count": 17}),
+    ((4, 14, 14, 8), (1, 1, 8, 20), {"strides": 2}),
+    ((4, 14, 14, 8), (2, 2, 8, 20), {"strides": 2, "padding": ((1, 0), (0, 1))}),
 ]
 
 
