@@ -1,5 +1,6 @@
 """Every example in a docstring and in the README gives what it says, in JAX's default precision."""
 
+import importlib.util
 import pathlib
 import pkgutil
 import subprocess
@@ -42,8 +43,11 @@ def run(*names: str) -> int:
 
 
 def modules() -> list[str]:
-    found = pkgutil.walk_packages(jaxcnn.__path__, "jaxcnn.")
-    return sorted(module.name for module in found if not module.name.endswith("__main__"))
+    found = [module.name for module in pkgutil.walk_packages(jaxcnn.__path__, "jaxcnn.")]
+    peers = () if importlib.util.find_spec("torch") else ("jaxcnn.bench.torch_",)
+    return sorted(
+        name for name in found if not name.endswith("__main__") and not name.startswith(peers)
+    )
 
 
 def test_docstring_examples():
