@@ -89,8 +89,9 @@ class Train:
     def run(self) -> int:
         """Train; returns the exit status."""
         started = clock.process_start()
+        from ..mnist.announcements import advice
         from ..mnist.machine import distributed
-        from ..mnist.training import Training, advice
+        from ..mnist.training import Training
 
         options = dict(vars(self))
         if options.pop("find_learning_rate"):

@@ -4,19 +4,17 @@ import importlib
 import json
 import math
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from .._errors import CommandError
-from . import description
+from . import announcements, description
 from .data import sources
 from .machine import compilation_cache, distributed
 from .run.configuration import Configuration
@@ -72,7 +70,7 @@ class Training:
 
         run, outcome = self.run()
         if outcome.test_accuracy is None:
-            raise KeyboardInterrupt(f"{advice(run)}.")
+            raise KeyboardInterrupt(f"{announcements.advice(run)}.")
         return trained.load(run.folder.path)
 
     def run(self, started: float | None = None) -> tuple["Run", "Outcome"]:
@@ -112,9 +110,9 @@ class Training:
                 quiet=self.quiet,
             )
             if distributed.is_first() and not self.quiet:
-                print(_headline(configuration, dataset, mesh.size, folder), flush=True)
+                print(announcements.headline(configuration, dataset, mesh.size, folder), flush=True)
             with distributed.stopping_together(
-                lambda: f"{advice(run)}, with all processes or fewer"
+                lambda: f"{announcements.advice(run)}, with all processes or fewer"
             ):
                 return run, run.fit(lambda: cache.state)
         finally:
@@ -259,8 +257,9 @@ class Training:
             if record:
                 warn_of_changes(record, engine)
             if not record or configuration.to_json() != record["configuration"]:
-                if record:
-                    print(_change(record["configuration"], configuration), file=sys.stderr)
+                before = record.get("configuration", configuration.to_json())
+                if words := announcements.change(before, configuration):
+                    print(words, file=sys.stderr)
                 place = sources.place_of(dataset.name, self.data_dir) or record.get("data_dir")
                 folder.write_config(configuration, dataset.digests, place, engine)
             return str(folder.path)
@@ -272,26 +271,6 @@ class Training:
                 folder.close()
             raise
         return folder or RunFolder(path)
-
-
-def _change(before: dict[str, Any], now: Configuration) -> str:
-    """In words, how a run goes on otherwise than it began."""
-    from .recipe import RECIPES
-
-    parts = []
-    if now.steps != before["steps"]:
-        parts.append(f"going on to {now.steps} steps instead of {before['steps']}")
-        if RECIPES[now.recipe].falls:
-            parts.append(
-                f"the learning rate takes up the schedule of {now.steps} steps where the run is,"
-                " so it ends otherwise than a run of that length from the start"
-            )
-    if now.learning_rate != before["learning_rate"]:
-        parts.append(
-            f"the learning rate is {now.learning_rate:g} from here on, not"
-            f" {before['learning_rate']:g}"
-        )
-    return "; ".join(parts)
 
 
 def _on_first(function: Callable[[], Any]) -> Any:
@@ -313,23 +292,3 @@ def _on_first(function: Callable[[], Any]) -> Any:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def _headline(
-    configuration: Configuration, dataset: "Dataset", devices: int, folder: RunFolder
-) -> str:
-    c = configuration
-    return (
-        f"{c.dataset}: {len(dataset.train_labels):,} examples to learn from, network {c.model},"
-        f" recipe {c.recipe}, {c.steps} steps of {c.batch_size} on {devices}"
-        f" device{'s' if devices > 1 else ''}; run folder {folder.path}\n"
-        f"{description.summary(c.model)}"
-    )
-
-
-def advice(run: "Run") -> str:
-    """How far a run got, and how it goes on."""
-    saved = run.checkpoints.latest()
-    state = "nothing to save yet" if saved is None else f"saved after step {saved}"
-    path = shlex.quote(str(Path(run.folder.path)))
-    return f"{state}; resume with: jaxcnn train --resume --out {path}"

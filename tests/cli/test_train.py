@@ -185,7 +185,7 @@ def test_a_dtype_and_double_precision_are_refused_together(tmp_path, capsys):
     assert "JAX_ENABLE_X64" in message
 
 
-def test_a_run_from_before_there_was_a_dtype_is_read(folder):
+def test_a_run_from_before_there_was_a_dtype_is_read(folder, capsys):
     record = json.loads((folder / "config.json").read_text())
     assert record["configuration"].pop("dtype") == "float32"
     record["configuration"]["float64"] = False
@@ -195,7 +195,9 @@ def test_a_run_from_before_there_was_a_dtype_is_read(folder):
         del kept["configuration"]["dtype"]
         note.write_text(json.dumps(kept | {"configuration": record["configuration"]}))
     assert jaxcnn.mnist.load(folder).configuration.dtype == "float32"
+    capsys.readouterr()
     assert train("--out", folder, "--resume") == 0
+    assert not capsys.readouterr().err.startswith("\n")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
