@@ -16,7 +16,7 @@ def correlate(x, w, g, strides, pads, lhs_dilation, rhs_dilation, groups):
     n = w.ndim - 2
     sizes, taps = x.shape[1:-1], w.shape[:n]
     outputs = [
-        (low + (s - 1) * ld + 1 + high - (k - 1) * rd - 1) // stride + 1
+        max(0, (low + (s - 1) * ld + 1 + high - (k - 1) * rd - 1) // stride + 1)
         for s, k, stride, (low, high), ld, rd in zip(
             sizes, taps, strides, pads, lhs_dilation, rhs_dilation, strict=True
         )
