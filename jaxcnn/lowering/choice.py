@@ -23,7 +23,7 @@ MOST_TAPS = 64
 # A group more is a convolution more.
 MOST_GROUPS = 16
 # As channels of one convolution, more phases than this are mostly zeros to multiply with.
-MOST_SUBPIXELS = 64
+MOST_SUBPIXELS = 72
 # Beyond so many channels XLA:CPU calls a library that uses one core.
 FEW_CHANNELS = 16
 # oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes

@@ -55,7 +55,9 @@ def by_product(numbers: jax.Array) -> jax.Array:
     if block < _LEAST:  # a product with few columns XLA turns into what it fuses
         block = min(_BLOCK, -(-c // _LEAST) * _LEAST)
     blocks = jnp.pad(numbers, [*[(0, 0)] * len(lead), (0, -c % block)])
-    blocks = blocks.reshape(*lead, -1, block) @ np.eye(block, dtype=np.float32)
+    # Exact whatever precision the user has set for products.
+    one = np.eye(block, dtype=np.float32)
+    blocks = jnp.matmul(blocks.reshape(*lead, -1, block), one, precision=lax.Precision.HIGHEST)
     return blocks.reshape(*lead, -1)[..., :c]
 
 
