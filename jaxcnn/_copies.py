@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from ._cotangent import explicit_sharding
 from .lowering import onto_channels
 
 Layer = Callable[..., jax.Array]
@@ -34,7 +33,7 @@ def over_copies(
     """
     operands = (x, w) if b is None else (x, w, b)
     # The tracers of vmap are not exported; this is what they are known by.
-    if any(hasattr(v, "batch_dim") for v in operands) and explicit_sharding(x) is None:
+    if any(hasattr(v, "batch_dim") for v in operands):
         seen = _Seen()
         look_p.bind(*operands, seen=seen)
         if seen.x_alone or seen.w_alone:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxcnn
 from jaxcnn import reference
@@ -61,7 +62,7 @@ def gradients(layer, layers, activation, axes, order):
 def test_gradients_are_those_of_the_reference(name, order):
     layer, shapes = LAYERS[name]
     rng = np.random.default_rng(0)
-    for axes, activation in itertools.product(MAPPED, (None, "relu")):
+    for axes, activation in zip(MAPPED, itertools.cycle((None, "relu"))):
         x, w, b = (
             jnp.asarray(rng.normal(size=with_copies(s, a)))
             for s, a in zip(shapes, axes, strict=True)
@@ -138,3 +139,27 @@ def test_a_gradient_of_every_copy_keeps_them_apart():
 
     *_, dw = sums(jax.vmap(jax.grad(loss), (None, 0)), w, x)
     assert dw == (COPIES, (2, 5, 5, 2 * COPIES), (2, 5, 5, 4 * COPIES))
+
+
+@pytest.mark.parametrize("mapped", ["x", "w"])
+def test_on_explicit_mesh_axes(mapped):
+    """JAX refuses to lay a sharded axis on the channels, which copies by themselves would need."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Explicit,))
+    rng = np.random.default_rng(0)
+    shapes = ((4, 2, 5, 5, 2), (3, 3, 2, 3)) if mapped == "x" else ((4, 5, 5, 2), (3, 3, 3, 2, 3))
+    x, w = (rng.normal(size=s) for s in shapes)
+    axes = (0, None) if mapped == "x" else (None, 0)
+
+    def gradients(layers):
+        def loss(x, w):
+            return jnp.sum(jnp.sin(jax.vmap(lambda x, w: layers.conv(x, w), axes)(x, w)))
+
+        return jax.jit(jax.grad(loss, (0, 1)))
+
+    expected = gradients(reference)(x, w)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
+        w = jax.device_put(w, NamedSharding(mesh, PartitionSpec()))
+        got = gradients(jaxcnn)(x, w)
+    for a, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=1e-11, atol=1e-11)
