@@ -24,6 +24,8 @@ MOST_TAPS = 64
 MOST_GROUPS = 16
 # As channels of one convolution, more phases than this are mostly zeros to multiply with.
 MOST_SUBPIXELS = 72
+# Of so many channels summed into few, XLA's own dilated convolution is as fast as any.
+MANY_INPUTS = 256
 # Beyond so many channels XLA:CPU calls a library that uses one core.
 FEW_CHANNELS = 16
 # oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes
@@ -84,8 +86,16 @@ def _is_dilated(p: Problem) -> bool:
 
 
 def _is_subpixel(p: Problem) -> bool:
-    few = p.w[-1] * math.prod(p.window.lhs_dilation) <= MOST_SUBPIXELS
-    return _is_dilated(p) and (few or p.k == p.window.lhs_dilation)
+    return _is_phased(p) and (_few_subpixels(p) or p.k == p.window.lhs_dilation)
+
+
+def _is_phased(p: Problem) -> bool:
+    from_many_to_few = p.x[-1] >= MANY_INPUTS and _few_subpixels(p)
+    return _is_dilated(p) and (not from_many_to_few or p.k == p.window.lhs_dilation)
+
+
+def _few_subpixels(p: Problem) -> bool:
+    return p.w[-1] * math.prod(p.window.lhs_dilation) <= MOST_SUBPIXELS
 
 
 def _is_dense_image(p: Problem) -> bool:
@@ -130,7 +140,7 @@ FORMS_OF_Y = (
     Form("shifted", _is_shifted, forms_of_y.shifted),
     Form("split", _is_split, forms_of_y.split),
     Form("subpixel", _is_subpixel, forms_of_y.subpixel),
-    Form("phased", _is_dilated, forms_of_y.phased),
+    Form("phased", _is_phased, forms_of_y.phased),
     Form("tiled", _is_tiled, forms_of_y.tiled),
     Form("all_cores", _is_all_cores, forms_of_y.all_cores),
     Form("plain", _always, plain.correlation),

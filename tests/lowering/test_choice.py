@@ -36,6 +36,8 @@ CASES = [
      ["onednn", "subpixel", "onednn"]),
     (((32, 28, 28, 64), (1, 1), 64), {}, ["all_cores", "all_cores", "product"],
      ["onednn", "onednn", "product"]),
+    (((8, 28, 28, 16), (3, 3), 256), {"strides": 2}, ["plain", "plain", "plain"],
+     ["onednn", "plain", "onednn"]),
     (((8, 16, 16, 16, 16), (3, 3, 3), 16), {}, ["plain", "plain", "rows"],
      ["onednn", "onednn", "planes"]),
     (((16, 512, 64), (4,), 64), {"groups": 64}, ["shifted"] * 3, None),
