@@ -73,8 +73,7 @@ def disagreement(seed: int, number: int) -> tuple[float, str]:
         found = [np.asarray(v) for v in both(jaxcnn)(*narrow)]
     words = ["engine"] * calls or ["nothing"]
     errors = (
-        # A db that cancels is rounded as the sum of its terms is, not as it is itself.
-        np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-1)
+        np.abs(a - b).max(initial=0) / max(np.abs(b).max(initial=0), 1e-2)
         for a, b in zip(found, expected, strict=True)
     )
     return float(max(errors)), " ".join(words)
