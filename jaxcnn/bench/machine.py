@@ -43,6 +43,7 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "onednn": [dtype for dtype in ("float32", "bfloat16") if _onednn(dtype)],
+        "asynchronous": _asynchronous(),
         "tf32": tf32(),
         "torch": torch_peer.torch.__version__ if torch_peer else None,
     }
@@ -50,6 +51,11 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
 
 def _onednn(dtype: str) -> bool:
     return jax.default_backend() == "cpu" and onednn.available(dtype)
+
+
+def _asynchronous() -> bool:
+    asked = jax.config.read("jax_cpu_enable_async_dispatch")
+    return jax.default_backend() != "cpu" or asked
 
 
 def _processor() -> str:

@@ -45,6 +45,8 @@ class Session:
         if self.machine["tf32"]:
             print("float32 products have TF32's ten bits, in JAX and in PyTorch")
         print(f"a 2048-cubed float32 matrix product runs at {self.peak / 1e9:.0f} GFLOP/s")
+        if not self.machine["asynchronous"]:
+            print("JAX runs a program in the thread that calls it, as PyTorch does")
         print("milliseconds, median ± half the distance of the quartiles\n")
         print(report.header(width), flush=True)
         measured: list[Row] = []

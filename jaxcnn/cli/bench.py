@@ -34,8 +34,15 @@ class Bench(Options):
             from ..bench import compiled_for
 
             return compiled_for.run(self, whole, layers)
+        import jax
+
         from .. import lowering
         from ..bench.session import Session
+
+        if not self.scaling:
+            # JAX hands a program to a thread of its own, which takes as long as a small layer does,
+            # and two cores as long again where both threads land on one. PyTorch stays in this one.
+            jax.config.update("jax_cpu_enable_async_dispatch", False)
 
         with nullcontext() if self.form is None else lowering.using(self.form):
             session = Session(self)

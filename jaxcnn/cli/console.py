@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import clock
+from . import clock, memory
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -21,6 +21,7 @@ def entry() -> None:
     for number in _WORDS:
         signal.signal(number, _stop)
     clock.begin()
+    memory.keep()
 
     from .dispatch import main
 
