@@ -33,6 +33,10 @@ FEW_CHANNELS = 16
 FEW_OUTPUTS = 4
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4
+# oneDNN sums over the examples; of fewer, in as many groups, the rows belong to the sum as well.
+FEW_EXAMPLES = 16
+# A pair of channels is a copy of one of x and of one of g.
+MOST_PAIRS = 64
 # dw by oneDNN copies x and g; with fewer channels there is too little to compute for that.
 ENOUGH_OF_BOTH = 12
 # A tap of the first of three axes is a sum of its own.
@@ -153,9 +157,18 @@ def _is_onednn_dw(p: Problem) -> bool:
     return not p.depthwise and fewest >= enough and onednn.fits(p)
 
 
+def _is_few_examples(p: Problem) -> bool:
+    few = p.groups >= MOST_GROUPS and p.x[0] < FEW_EXAMPLES
+    return few and len(p.k) > 1 and _is_onednn_dw(p) and _has_planes(p)
+
+
 def _is_planes(p: Problem) -> bool:
     # What oneDNN cannot take with three axes it can with two.
-    if len(p.k) != 3 or p.depthwise or p.k[0] > MOST_PLANES:
+    return len(p.k) == 3 and _has_planes(p)
+
+
+def _has_planes(p: Problem) -> bool:
+    if p.depthwise or p.k[0] > MOST_PLANES:
         return False
     plane = replace(
         p,
@@ -164,6 +177,11 @@ def _is_planes(p: Problem) -> bool:
         w=(p.w[0] * p.m[0], *p.w[2:]),
     )
     return p.window.lhs_dilation[0] == 1 and onednn.fits(plane)
+
+
+def _is_pairs(p: Problem) -> bool:
+    of_a_group = p.x[-1] // p.groups * (p.w[-1] // p.groups)
+    return p.groups > MOST_GROUPS and of_a_group <= MOST_PAIRS and math.prod(p.k) <= MOST_TAPS
 
 
 def _is_pointwise(p: Problem) -> bool:
@@ -220,10 +238,12 @@ def _is_split_dw(p: Problem) -> bool:
 
 FORMS_OF_DW = (
     Form("product", _is_pointwise, forms_of_dw.product),
+    Form("planes", _is_few_examples, forms_of_dw.planes),
     Form("onednn", _is_onednn_dw, onednn.run),
     Form("planes", _is_planes, forms_of_dw.planes),
     Form("product", _is_product, forms_of_dw.product),
     Form("shifted", _is_shifted, forms_of_dw.shifted),
+    Form("pairs", _is_pairs, forms_of_dw.pairs),
     Form("exchanged", _is_dilated_dw, forms_of_dw.exchanged),
     Form("exchanged", _is_exchanged_dw, forms_of_dw.exchanged),
     Form("rows", _is_rows, forms_of_dw.rows),

@@ -8,8 +8,9 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
   in cache.
 - quarters: a narrow layer's sum in four parts, which XLA runs at the same time as each other and as
   dx.
-- planes: with three axes, a sum over the other two for each tap of the first.
+- planes: a sum over the other axes for each tap of the first, whose places join the batch.
 - shifted: depthwise, a sum over rows of products of x, shifted, with g.
+- pairs: each pair of an input and an output channel of a group as a depthwise layer.
 - product: windows that do not meet, as those of 1x1 and of a stride as wide as the kernel.
 - split: one convolution a group.
 - exchanged: x and g change places; g is then strided where x was dilated (conv_transpose). Also
@@ -78,8 +79,8 @@ def rows(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     """Depthwise: for each tap the sum of x, shifted, times g; first over rows, then the rest.
 
-    XLA:CPU reduces over leading axes element by element; a loop that adds rows is vectorised, and
-    what is left to reduce is small. The batch stays whole, and so sharded as it is.
+    XLA:CPU reduces over leading axes element by element; a loop that adds rows, a few at a time, is
+    vectorised, and what is left to reduce is small. The batch stays whole, and so sharded as it is.
     """
     k, m = c.window.output_shape(x.shape[1:-1], g.shape[1:-1]), g.shape[1:-1]
     copies = g.shape[-1] // c.groups
@@ -107,12 +108,33 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
                 x_row = lax.slice_in_dim(x_row, start, start + span(mi, s), s, axis)
             yield x_row * g_row
 
-    def add_row(row: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
-        return [total + p for total, p in zip(sums, products(row), strict=True)]
+    def sums_of(row: int | jax.Array, rows: int) -> list[jax.Array]:
+        each = (products(row + i) for i in range(rows))
+        return [reduce(add, tap) for tap in zip(*each, strict=True)]
 
-    sums = lax.fori_loop(1, m[0], add_row, list(products(0)))
+    # More at a time are fewer passes over the sums.
+    rows = max(min(4, m[0] // 3), 1)
+    first = m[0] % rows or rows
+
+    def add_rows(i: jax.Array, sums: list[jax.Array]) -> list[jax.Array]:
+        return list(map(add, sums, sums_of(first + i * rows, rows)))
+
+    sums = lax.fori_loop(0, (m[0] - first) // rows, add_rows, sums_of(0, first))
     dw = [jnp.sum(total, tuple(range(total.ndim - 1))) for total in sums]
     return jnp.stack(dw).reshape(*k, 1, g.shape[-1])
+
+
+def pairs(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """Groups of few channels: x repeated for each output channel, g for each input channel."""
+    (*_, channels), (*lead, o), groups = x.shape, g.shape, c.groups
+    each, of_each = channels // groups, o // groups
+    x = jnp.repeat(x, of_each, axis=-1)
+    g = jnp.repeat(g.reshape(*lead, groups, 1, of_each), each, axis=-2)
+    g = g.reshape(*lead, -1)
+    dw = correlate(x, g, c.with_(groups=g.shape[-1], copies=1))
+    k = dw.shape[:-2]
+    dw = jnp.swapaxes(dw.reshape(*k, groups, each, of_each), -3, -2)
+    return dw.reshape(*k, each, o)
 
 
 def product(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:

@@ -41,7 +41,8 @@ FORWARD = {
 }
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
-    "planes": [],
+    "planes": DENSE + STRIDED + GROUPED[:2],
+    "pairs": GROUPED + MULTIPLIED,
     "product": [],
     "quarters": [*DENSE, *STRIDED],
     "rows": [*DENSE, *STRIDED, *GROUPED[:2]],
