@@ -31,6 +31,13 @@ FEW_CHANNELS = 16
 # oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes
 # XLA's loop takes longer still.
 FEW_OUTPUTS = 4
+# What each tap adds to each output is written down: so much, or so many times what is read.
+FEW_SUMS = 36
+SUMS_OF_A_CHANNEL = 3
+# And in that case from so many channels.
+SOME_CHANNELS = 8
+# From so many taps on a sum for each phase of a dilated depthwise layer pays.
+MANY_TAPS = 25
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4
 # oneDNN sums over the examples; of fewer, in as many groups, the rows belong to the sum as well.
@@ -123,6 +130,21 @@ def _is_all_cores(p: Problem) -> bool:
     )
 
 
+def _is_taps(p: Problem) -> bool:
+    window, (inputs, o), places = p.window, p.w[-2:], math.prod(p.k)
+    plain = p.groups == 1 and p.dtype == jnp.float32
+    unit = _ones(window.strides, window.lhs_dilation)
+    few = FEW_SUMS if inputs >= SOME_CHANNELS else 0
+    sums = places > 1 and places * o <= max(few, SUMS_OF_A_CHANNEL * inputs)
+    return plain and unit and o <= FEW_OUTPUTS and sums
+
+
+def _is_phased_depthwise(p: Problem) -> bool:
+    window = p.window
+    dilated = not _ones(window.lhs_dilation) and _ones(window.rhs_dilation, window.strides)
+    return p.depthwise and dilated and math.prod(p.k) >= MANY_TAPS
+
+
 def _is_onednn(p: Problem) -> bool:
     axes, o = len(p.k), p.w[-1]
     if p.depthwise:
@@ -140,7 +162,9 @@ def _always(p: Problem) -> bool:
 
 
 FORMS_OF_Y = (
+    Form("taps", _is_taps, forms_of_y.taps),
     Form("onednn", _is_onednn, onednn.run),
+    Form("phased", _is_phased_depthwise, forms_of_y.phased),
     Form("shifted", _is_shifted, forms_of_y.shifted),
     Form("split", _is_split, forms_of_y.split),
     Form("subpixel", _is_subpixel, forms_of_y.subpixel),

@@ -2,6 +2,8 @@
 
 Each is the same sum. MEASURED.md says what each is for, what it gains, and what did not pay.
 
+- taps: to few outputs: one product of every place of x with every tap of w; each output adds up
+  its own.
 - tiled: with few channels nearly all time goes into gathering patches. One application of a larger
   kernel computes s x t neighbouring outputs from one patch: s * t copies of w, each shifted by one
   and padded with zeros, stand on the channel axis, and the window strides by (s, t). The zeros meet
@@ -27,6 +29,7 @@ from operator import add
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from .._taps import Taps, gather, interleave, pad
 from .._widen import widen
@@ -38,6 +41,27 @@ from .tile import tile
 
 # The channels of the narrow groups that share a convolution: a vector or two.
 _SHARED = 16
+
+
+def taps(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
+    """Unit strides: the product `[K.., O, N, S..]` of w and x, a tap shifted onto its outputs."""
+    (*k, channels, o), n, window = w.shape, x.shape[1:-1], c.window
+    m = window.output_shape(n, k)
+    # Of two matrices whose rows are summed over; of more axes XLA makes them by a copy.
+    each = jnp.swapaxes(w, -1, -2).reshape(-1, channels)
+    rows = (((1,), (1,)), ((), ()))
+    products = lax.dot_general(each, x.reshape(-1, channels), rows, c.precision)
+    products = products.reshape(*k, o, x.shape[0], *n)
+    zero, y = jnp.zeros((), products.dtype), []
+    for place in itertools.product(*map(range, k)):
+        sides = [(0, 0, 0), (0, 0, 0)]
+        for a, d, mi, ni, (low, _) in zip(
+            place, window.rhs_dilation, m, n, window.padding, strict=True
+        ):
+            before = low - a * d
+            sides.append((before, mi - ni - before, 0))
+        y.append(lax.pad(products[place], zero, sides))
+    return jnp.moveaxis(reduce(add, y), 0, -1)
 
 
 def all_cores(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:

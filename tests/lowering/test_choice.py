@@ -43,6 +43,10 @@ CASES = [
     (((1, 28, 28, 512), (5, 5), 512), {"groups": 128}, ["plain", "plain", "pairs"],
      ["onednn", "onednn", "planes"]),
     (((32, 28, 28, 60), (3, 3), 60), {"groups": 20}, ["split", "split", "pairs"], None),
+    (((128, 28, 28, 32), (3, 3), 1), {}, ["taps", "plain", "exchanged"],
+     ["taps", "onednn", "exchanged"]),
+    (((8, 56, 56, 96), (7, 7), 96), {"strides": 2, "groups": 96}, ["shifted", "phased", "shifted"],
+     ["onednn", "phased", "shifted"]),
     (((16, 512, 64), (4,), 64), {"groups": 64}, ["shifted"] * 3, None),
     (WIDE, {"dtype": jnp.float64}, ["plain"] * 3, None),
     (WIDE, {"target": Target("cpu", one_device=False)}, ["all_cores", "all_cores", "plain"], None),
@@ -82,7 +86,7 @@ def test_a_form_of_dw_alone_leaves_y_free():
 
 
 def test_a_form_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="expected one of onednn"), using("fastest"):
+    with pytest.raises(ValueError, match="expected one of taps"), using("fastest"):
         pass
 
 

@@ -32,11 +32,12 @@ MULTIPLIED = [((ONE, TWO, ONE), (2, 6, 2))]
 GROUPED = [((ONE, ONE, ONE), (4, 6, 2)), ((TWO, ONE, ONE), (4, 6, 2)), ((ONE, TWO, ONE), (6, 6, 3))]
 FORWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
+    "taps": [*DENSE, ((ONE, ONE, (2, 3)), (2, 3, 1))],
     "tiled": DENSE,
     "all_cores": DENSE + STRIDED,
     "shifted": DEPTHWISE + MULTIPLIED,
     "split": GROUPED,
-    "phased": DILATED,
+    "phased": [*DILATED, DEPTHWISE[-1], *MULTIPLIED],
     "subpixel": DILATED,
 }
 BACKWARD = {
