@@ -79,6 +79,23 @@ def gather(x: jax.Array, taps: Taps, fill: float) -> Iterator[jax.Array]:
         )
 
 
+def seen(x: jax.Array, taps: Taps, place: Sequence[int]) -> jax.Array:
+    """One tap of `gather` where the channels come first: `[.., M..]` of `[.., S..]`, 0 in padding.
+
+    By a pad of its own: XLA fuses it with what takes the tap, where it would copy a padded input.
+    """
+    window, lead = taps.window, x.ndim - len(taps.k)
+    sides, steps = [(0, 0, 0)] * lead, [1] * lead
+    for a, d, s, m, n, (low, _) in zip(
+        place, window.rhs_dilation, window.strides, taps.m, taps.n, window.padding, strict=True
+    ):
+        before = low - a * d
+        sides.append((before, span(m, s) - n - before, 0))
+        steps.append(s)
+    x = lax.pad(x, jnp.zeros((), x.dtype), sides)
+    return lax.slice(x, (0,) * x.ndim, x.shape, steps)
+
+
 def better(tap: jax.Array, y: jax.Array) -> jax.Array:
     """Where a tap beats the best before it: the first of equals wins, and the first NaN."""
     return (tap > y) | (jnp.isnan(tap) & ~jnp.isnan(y))

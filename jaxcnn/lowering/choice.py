@@ -44,6 +44,10 @@ FEW_IN_A_GROUP = 4
 FEW_EXAMPLES = 16
 # A pair of channels is a copy of one of x and of one of g.
 MOST_PAIRS = 64
+# So many rows of patches are soon written, for so many outputs to each channel.
+MOST_PATCHES = 27
+MANY_OUTPUTS = 32
+OUTPUTS_OF_A_CHANNEL = 20
 # dw by oneDNN copies x and g; with fewer channels there is too little to compute for that.
 ENOUGH_OF_BOTH = 12
 # A tap of the first of three axes is a sum of its own.
@@ -203,6 +207,12 @@ def _has_planes(p: Problem) -> bool:
     return p.window.lhs_dilation[0] == 1 and onednn.fits(plane)
 
 
+def _is_patches(p: Problem) -> bool:
+    inputs, o = p.x[-1], p.w[-1]
+    wide = o >= max(MANY_OUTPUTS, OUTPUTS_OF_A_CHANNEL * inputs)
+    return wide and p.groups == 1 and _in_cache(p) and inputs * math.prod(p.k) <= MOST_PATCHES
+
+
 def _is_pairs(p: Problem) -> bool:
     of_a_group = p.x[-1] // p.groups * (p.w[-1] // p.groups)
     return p.groups > MOST_GROUPS and of_a_group <= MOST_PAIRS and math.prod(p.k) <= MOST_TAPS
@@ -268,6 +278,7 @@ FORMS_OF_DW = (
     Form("product", _is_product, forms_of_dw.product),
     Form("shifted", _is_shifted, forms_of_dw.shifted),
     Form("pairs", _is_pairs, forms_of_dw.pairs),
+    Form("patches", _is_patches, forms_of_dw.patches),
     Form("exchanged", _is_dilated_dw, forms_of_dw.exchanged),
     Form("exchanged", _is_exchanged_dw, forms_of_dw.exchanged),
     Form("rows", _is_rows, forms_of_dw.rows),

@@ -10,6 +10,7 @@ strides of the layer are the window's `rhs_dilation` here, and its dilation the 
   dx.
 - planes: a sum over the other axes for each tap of the first, whose places join the batch.
 - shifted: depthwise, a sum over rows of products of x, shifted, with g.
+- patches: from few channels to many: what each tap sees, a row each, and one product with g.
 - pairs: each pair of an input and an output channel of a group as a depthwise layer.
 - product: windows that do not meet, as those of 1x1 and of a stride as wide as the kernel.
 - split: one convolution a group.
@@ -27,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._taps import Taps, gather, pad
+from .._taps import Taps, gather, pad, seen
 from .._widen import widen
 from .._window import Window, span
 from . import plain
@@ -122,6 +123,17 @@ def shifted(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     sums = lax.fori_loop(0, (m[0] - first) // rows, add_rows, sums_of(0, first))
     dw = [jnp.sum(total, tuple(range(total.ndim - 1))) for total in sums]
     return jnp.stack(dw).reshape(*k, 1, g.shape[-1])
+
+
+def patches(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """The product of `[K.., C, N, S'..]`, what each tap sees of each channel, with g."""
+    (_, *space, channels), o = x.shape, g.shape[-1]
+    layer = c.window.of_dw(space, g.shape[1:-1])
+    taps = Taps(layer, c.window.output_shape(space, g.shape[1:-1]), tuple(space))
+    planes = jnp.moveaxis(x, -1, 0)
+    rows = [seen(planes, taps, place).reshape(channels, -1) for place in taps.places()]
+    dw = jnp.matmul(jnp.concatenate(rows), g.reshape(-1, o), precision=c.precision)
+    return dw.reshape(*taps.k, channels, o)
 
 
 def pairs(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._taps import Taps, gather, interleave, pad
+from .._taps import Taps, gather, interleave, pad, seen
 from .._widen import widen
 from .._window import Window
 from . import plain
@@ -45,23 +45,15 @@ _SHARED = 16
 
 def taps(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     """Unit strides: the product `[K.., O, N, S..]` of w and x, a tap shifted onto its outputs."""
-    (*k, channels, o), n, window = w.shape, x.shape[1:-1], c.window
-    m = window.output_shape(n, k)
+    (*k, channels, o), n = w.shape, x.shape[1:-1]
     # Of two matrices whose rows are summed over; of more axes XLA makes them by a copy.
     each = jnp.swapaxes(w, -1, -2).reshape(-1, channels)
     rows = (((1,), (1,)), ((), ()))
     products = lax.dot_general(each, x.reshape(-1, channels), rows, c.precision)
     products = products.reshape(*k, o, x.shape[0], *n)
-    zero, y = jnp.zeros((), products.dtype), []
-    for place in itertools.product(*map(range, k)):
-        sides = [(0, 0, 0), (0, 0, 0)]
-        for a, d, mi, ni, (low, _) in zip(
-            place, window.rhs_dilation, m, n, window.padding, strict=True
-        ):
-            before = low - a * d
-            sides.append((before, mi - ni - before, 0))
-        y.append(lax.pad(products[place], zero, sides))
-    return jnp.moveaxis(reduce(add, y), 0, -1)
+    taps = Taps(c.window, tuple(k), n)
+    y = reduce(add, [seen(products[place], taps, place) for place in taps.places()])
+    return jnp.moveaxis(y, 0, -1)
 
 
 def all_cores(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:

@@ -43,6 +43,8 @@ CASES = [
     (((1, 28, 28, 512), (5, 5), 512), {"groups": 128}, ["plain", "plain", "pairs"],
      ["onednn", "onednn", "planes"]),
     (((32, 28, 28, 60), (3, 3), 60), {"groups": 20}, ["split", "split", "pairs"], None),
+    (((128, 28, 28, 1), (3, 3), 32), {}, ["plain", "taps", "patches"],
+     ["onednn", "taps", "patches"]),
     (((128, 28, 28, 32), (3, 3), 1), {}, ["taps", "plain", "exchanged"],
      ["taps", "onednn", "exchanged"]),
     (((8, 56, 56, 96), (7, 7), 96), {"strides": 2, "groups": 96}, ["shifted", "phased", "shifted"],

@@ -43,6 +43,7 @@ FORWARD = {
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
     "planes": DENSE + STRIDED + GROUPED[:2],
+    "patches": DENSE + STRIDED,
     "pairs": GROUPED + MULTIPLIED,
     "product": [],
     "quarters": [*DENSE, *STRIDED],
