@@ -36,8 +36,6 @@ FEW_SUMS = 36
 SUMS_OF_A_CHANNEL = 3
 # And in that case from so many channels.
 SOME_CHANNELS = 8
-# From so many taps on a sum for each phase of a dilated depthwise layer pays.
-MANY_TAPS = 25
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4
 # oneDNN sums over the examples; of fewer, in as many groups, the rows belong to the sum as well.
@@ -145,8 +143,8 @@ def _is_taps(p: Problem) -> bool:
 
 def _is_phased_depthwise(p: Problem) -> bool:
     window = p.window
-    dilated = not _ones(window.lhs_dilation) and _ones(window.rhs_dilation, window.strides)
-    return p.depthwise and dilated and math.prod(p.k) >= MANY_TAPS
+    dilated = not _ones(window.lhs_dilation)
+    return p.depthwise and dilated and _ones(window.rhs_dilation, window.strides)
 
 
 def _is_onednn(p: Problem) -> bool:

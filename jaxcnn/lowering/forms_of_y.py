@@ -126,6 +126,8 @@ def phased(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     Output d * q + r sees tap a where r + a - low is a multiple of the dilation d: every d-th tap.
     """
     window = c.window
+    if x.shape[-1] == c.groups > 1:
+        c = c.with_(form="shifted")  # sums that XLA fuses with the interleaving
     n, k, d = x.shape[1:-1], w.shape[:-2], window.lhs_dilation
     m = window.output_shape(n, k)
     rows = tuple(-(-mi // di) for mi, di in zip(m, d, strict=True))
