@@ -31,11 +31,8 @@ FEW_CHANNELS = 16
 # oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes
 # XLA's loop takes longer still.
 FEW_OUTPUTS = 4
-# What each tap adds to each output is written down: so much, or so many times what is read.
-FEW_SUMS = 36
+# What each tap adds to each output is written down: at most so many times what is read.
 SUMS_OF_A_CHANNEL = 3
-# And in that case from so many channels.
-SOME_CHANNELS = 8
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4
 # oneDNN sums over the examples; of fewer, in as many groups, the rows belong to the sum as well.
@@ -136,9 +133,8 @@ def _is_taps(p: Problem) -> bool:
     window, (inputs, o), places = p.window, p.w[-2:], math.prod(p.k)
     plain = p.groups == 1 and p.dtype == jnp.float32
     unit = _ones(window.strides, window.lhs_dilation)
-    few = FEW_SUMS if inputs >= SOME_CHANNELS else 0
-    sums = places > 1 and places * o <= max(few, SUMS_OF_A_CHANNEL * inputs)
-    return plain and unit and o <= FEW_OUTPUTS and sums
+    few = o <= FEW_OUTPUTS and places * o <= SUMS_OF_A_CHANNEL * inputs
+    return plain and unit and places > 1 and few
 
 
 def _is_phased_depthwise(p: Problem) -> bool:

@@ -208,3 +208,27 @@ def test_step_on_eight_devices_reduces_gradients_and_gathers_nothing(network):
     assert len(reduced) <= len(gradients) + 2
     elements = sum(g.size for g in gradients)
     assert elements <= sum(int(np.prod(shape)) for shape in reduced) <= elements + 2
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "options"),
+    [(16, 3, {}), (3, 16, {}), (16, 16, {"strides": 2, "feature_group_count": 16})],
+    ids=["few outputs", "few inputs", "depthwise"],
+)
+def test_y_and_dx_of_a_batch_on_eight_devices_exchange_nothing(channels, outputs, options):
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    here, everywhere = (
+        jax.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes)) for axes in (["batch"], [])
+    )
+    x = jax.ShapeDtypeStruct((16, 9, 8, channels), jnp.float32)
+    groups = options.get("feature_group_count", 1)
+    w = jax.ShapeDtypeStruct((3, 3, channels // groups, outputs), jnp.float32)
+
+    def y_and_dx(x, w):
+        y, pullback = jax.vjp(lambda x: jaxcnn.conv(x, w, **options), x)
+        return y, pullback(y)
+
+    compiled = jax.jit(y_and_dx, in_shardings=(here, everywhere)).lower(x, w).compile()
+    assert not [name for name in COLLECTIVES if name in compiled.as_text()]
+    shardings = jax.tree.leaves(compiled.output_shardings)
+    assert all(s.is_equivalent_to(here, 4) for s in shardings)
