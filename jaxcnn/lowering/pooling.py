@@ -17,6 +17,8 @@ from .._taps import Taps, better, gather, pad, reduced_maximum, scatter
 
 # A chain over more taps takes long to compile.
 _CHAIN = 32
+# On a CPU, channels fewer than a vector and taps few enough for one pass over x.
+_NARROW, _SLICES = 8, 4
 # The columns of the product that keeps winners: no more than fill a cache, no fewer than a vector.
 _BLOCK, _LEAST = 128, 8
 
@@ -25,6 +27,17 @@ def maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
     """The maximum over every window; on CPU reduce-window is fast in this direction."""
     dilated = set(taps.window.rhs_dilation) != {1}
     return (chained_maximum if dilated else reduced_maximum)(x, taps, least)
+
+
+def maximum_on_cpu(x: jax.Array, taps: Taps, least: float) -> jax.Array:
+    """The same; of few channels the maximum of slices: reduce-window takes an element at a time."""
+    narrow = x.shape[-1] <= _NARROW and len(taps) <= _SLICES
+    return (sliced_maximum if narrow else maximum)(x, taps, least)
+
+
+def sliced_maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
+    """The maximum of all taps, each a slice of x."""
+    return functools.reduce(jnp.maximum, gather(x, taps, least))
 
 
 def maximum_on_tpu(x: jax.Array, taps: Taps, least: float) -> jax.Array:

@@ -135,6 +135,6 @@ def _define(primitive: Primitive, run: Callable[..., jax.Array], **platforms: An
         mlir.register_lowering(primitive, functools.partial(_lower, run=other), platform=platform)
 
 
-_define(maximum_p, pooling.maximum, tpu=pooling.maximum_on_tpu)
+_define(maximum_p, pooling.maximum, cpu=pooling.maximum_on_cpu, tpu=pooling.maximum_on_tpu)
 _define(routed_p, pooling.by_taps, tpu=pooling.by_blocks)
 _define(materialized_p, lambda numbers: numbers, cpu=pooling.by_product)

@@ -16,6 +16,7 @@ from jaxcnn.lowering.pooling import (
     by_taps,
     chained_maximum,
     reduced_maximum,
+    sliced_maximum,
 )
 
 # Input, window, strides, padding, dilation.
@@ -41,6 +42,7 @@ def test_every_form_is_the_same(window):
     x = jnp.asarray(x)
     taps = pooling._taps("max_pool", x, k, strides, padding, dilation)
     y = chained_maximum(x, taps, -np.inf)
+    np.testing.assert_array_equal(y, sliced_maximum(x, taps, -np.inf))
     if dilation == 1:
         np.testing.assert_array_equal(y, reduced_maximum(x, taps, -np.inf))
     winner = pooling._winners(x, taps)
