@@ -31,10 +31,10 @@ FEW_CHANNELS = 16
 # oneDNN computes a vector of outputs at a time; of so few most of it lies idle. With three axes
 # XLA's loop takes longer still.
 FEW_OUTPUTS = 4
-# What each tap adds to each output is written down: at most so many times what is read.
-SUMS_OF_A_CHANNEL = 3
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4
+# What each tap adds to each output is written down: at most so many times what is read.
+SUMS_OF_A_CHANNEL = 3
 # oneDNN sums over the examples; of fewer, in as many groups, the rows belong to the sum as well.
 FEW_EXAMPLES = 16
 # A pair of channels is a copy of one of x and of one of g.
@@ -45,7 +45,7 @@ MANY_OUTPUTS = 32
 OUTPUTS_OF_A_CHANNEL = 20
 # dw by oneDNN copies x and g; with fewer channels there is too little to compute for that.
 ENOUGH_OF_BOTH = 12
-# A tap of the first of three axes is a sum of its own.
+# A tap of the first axis is a sum of its own.
 MOST_PLANES = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
 WORTH_ALL_CORES = 2e7
@@ -92,7 +92,7 @@ def _apart(k: tuple[int, ...], strides: tuple[int, ...], dilation: tuple[int, ..
 def _is_dilated(p: Problem) -> bool:
     window = p.window
     dilated = not _ones(window.lhs_dilation)
-    return p.groups == 1 and dilated and _ones(window.rhs_dilation, window.strides)
+    return dilated and _ones(window.rhs_dilation, window.strides)
 
 
 def _is_subpixel(p: Problem) -> bool:
@@ -101,7 +101,8 @@ def _is_subpixel(p: Problem) -> bool:
 
 def _is_phased(p: Problem) -> bool:
     from_many_to_few = p.x[-1] >= MANY_INPUTS and _few_subpixels(p)
-    return _is_dilated(p) and (not from_many_to_few or p.k == p.window.lhs_dilation)
+    dense = p.groups == 1 and _is_dilated(p)
+    return dense and (not from_many_to_few or p.k == p.window.lhs_dilation)
 
 
 def _few_subpixels(p: Problem) -> bool:
@@ -138,9 +139,7 @@ def _is_taps(p: Problem) -> bool:
 
 
 def _is_phased_depthwise(p: Problem) -> bool:
-    window = p.window
-    dilated = not _ones(window.lhs_dilation)
-    return p.depthwise and dilated and _ones(window.rhs_dilation, window.strides)
+    return p.depthwise and _is_dilated(p)
 
 
 def _is_onednn(p: Problem) -> bool:
