@@ -44,6 +44,7 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
         "jax": jax.__version__,
         "onednn": [dtype for dtype in ("float32", "bfloat16") if _onednn(dtype)],
         "asynchronous": _asynchronous(),
+        "batch": _in_batch(),
         "tf32": tf32(),
         "torch": torch_peer.torch.__version__ if torch_peer else None,
     }
@@ -56,6 +57,11 @@ def _onednn(dtype: str) -> bool:
 def _asynchronous() -> bool:
     asked = jax.config.read("jax_cpu_enable_async_dispatch")
     return jax.default_backend() != "cpu" or asked
+
+
+def _in_batch() -> bool:
+    linux = hasattr(os, "SCHED_BATCH")
+    return linux and os.sched_getscheduler(0) == os.SCHED_BATCH
 
 
 def _processor() -> str:

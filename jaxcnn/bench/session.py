@@ -47,6 +47,8 @@ class Session:
         print(f"a 2048-cubed float32 matrix product runs at {self.peak / 1e9:.0f} GFLOP/s")
         if not self.machine["asynchronous"]:
             print("JAX runs a program in the thread that calls it, as PyTorch does")
+        if self.machine["batch"]:
+            print("Linux lets no thread interrupt another when it wakes (SCHED_BATCH)")
         print("milliseconds, median ± half the distance of the quartiles\n")
         print(report.header(width), flush=True)
         measured: list[Row] = []

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from . import clock, memory
+from . import clock, memory, scheduling
 
 _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
@@ -22,6 +22,7 @@ def entry() -> None:
         signal.signal(number, _stop)
     clock.begin()
     memory.keep()
+    scheduling.batch()
 
     from .dispatch import main
 
