@@ -14,12 +14,16 @@ import jax
 import jax.numpy as jnp
 
 from . import forms_of_dw, forms_of_y, onednn, plain
+from .apart import apart
 from .correlation import FREE, Correlation, Problem
 from .parts import parts_in_cache
 from .tile import tile
 
 # A tap more is a pass more over the whole array.
 MOST_TAPS = 64
+# Each channel at each tap is a product more of each output; to more outputs another form is faster.
+MOST_PRODUCTS = 50
+MOST_PRODUCTS_OF_ALL = 216
 # A group more is a convolution more.
 MOST_GROUPS = 16
 # As channels of one convolution, more phases than this are mostly zeros to multiply with.
@@ -74,6 +78,12 @@ def _flops(p: Problem) -> int:
 
 def _is_shifted(p: Problem) -> bool:
     return p.depthwise and math.prod(p.k) <= MOST_TAPS
+
+
+def _is_few_products(p: Problem) -> bool:
+    products = math.prod(p.w[:-1])
+    few = products <= MOST_PRODUCTS and products * p.w[-1] <= MOST_PRODUCTS_OF_ALL
+    return few and p.groups == 1 and p.dtype == jnp.float32 and _ones(p.window.lhs_dilation)
 
 
 def _is_split(p: Problem) -> bool:
@@ -160,6 +170,7 @@ def _always(p: Problem) -> bool:
 
 FORMS_OF_Y = (
     Form("taps", _is_taps, forms_of_y.taps),
+    Form("shifted", _is_few_products, forms_of_y.shifted),
     Form("onednn", _is_onednn, onednn.run),
     Form("phased", _is_phased_depthwise, forms_of_y.phased),
     Form("shifted", _is_shifted, forms_of_y.shifted),
@@ -316,5 +327,10 @@ def run(
         return onednn.run(x, w, c, b)
     # Inside the form that was forced, the nested choices are free.
     inner = c.with_(activation=None, form=FREE if c.form == form.name else c.form)
-    y = form.run(x, w, inner)
-    return plain.finished(y.astype(c.dtype or x.dtype), b, c.activation)
+
+    def finished(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
+        y = form.run(x, w, inner).astype(c.dtype or x.dtype)
+        return plain.finished(y, b, c.activation)
+
+    dense_sum = form.name == "shifted" and c.groups == 1 and not c.over_batch
+    return (apart(finished) if dense_sum else finished)(x, w, b)

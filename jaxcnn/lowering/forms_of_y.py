@@ -10,7 +10,7 @@ Each is the same sum. MEASURED.md says what each is for, what it gains, and what
   neighbouring pixels, so a NaN or an infinity in x spreads up to s - 1 rows and t - 1 columns
   further than the kernel reaches.
 - all_cores: one output row more than is asked for, cut off again.
-- shifted: a depthwise convolution as a sum of shifted products, which XLA fuses into one loop.
+- shifted: depthwise, or with few channels, a sum of shifted products, which XLA fuses into one loop.
 - split: one convolution a group. Narrow groups share one: a NaN or an infinity in x spreads to the
   groups that share with it.
 - phased: a dilated input (dx of a strided convolution, conv_transpose) is mostly zeros. The outputs
@@ -98,15 +98,22 @@ def tiled(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
 
 
 def shifted(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
-    """Depthwise: a sum over the taps of x, shifted, times one weight a channel."""
+    """A sum over the taps, and the channels of a group, of x, shifted, times a weight an output."""
     x = _dilated(x, c.window)
-    k, copies = w.shape[:-2], w.shape[-1] // c.groups
-    if copies > 1:
-        x = jnp.repeat(x, copies, axis=-1)
-    taps = Taps(_undilated(c.window), k, x.shape[1:-1])
-    weights = widen(w).reshape(-1, w.shape[-1])
-    places = zip(gather(widen(x), taps, 0), weights, strict=True)
-    y = reduce(add, [tap * jnp.expand_dims(v, tuple(range(tap.ndim - 1))) for tap, v in places])
+    *k, each, o = w.shape
+    if c.groups > 1:  # Of every output the channels of its group, side by side.
+        groups = x.reshape(*x.shape[:-1], c.groups, each)
+        x = jnp.repeat(groups, o // c.groups, axis=-2).reshape(*x.shape[:-1], -1)
+    taps = Taps(_undilated(c.window), tuple(k), x.shape[1:-1])
+    places = zip(gather(widen(x), taps, 0), widen(w).reshape(-1, each, o), strict=True)
+    y = reduce(
+        add,
+        [
+            tap[..., i::each] * jnp.expand_dims(v[i], tuple(range(tap.ndim - 1)))
+            for tap, v in places
+            for i in range(each)
+        ],
+    )
     return y.astype(x.dtype)
 
 

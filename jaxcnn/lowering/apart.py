@@ -1,0 +1,25 @@
+"""A part of a program that XLA compiles by itself."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+
+def apart(f: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """`f` as a call that XLA leaves as it is.
+
+    A sum is otherwise fused into what reads it, and computed anew for every place that is read: by
+    a max-pool of 2x2, four times.
+    """
+
+    def within(*operands: Any) -> jax.Array:
+        with set_xla_metadata(inlineable=None):
+            return f(*operands)
+
+    def call(*operands: Any) -> jax.Array:
+        with set_xla_metadata(inlineable="false"):
+            return jax.jit(within)(*operands)
+
+    return call
