@@ -290,6 +290,8 @@ FORMS_OF_DW = (
     Form("split", _is_split_dw, forms_of_dw.split),
     Form("plain", _always, plain.correlation),
 )
+# XLA would fuse these with what reads y, and compute them anew for every place that is read.
+APART = ("shifted", "tiled")
 NAMES = tuple(dict.fromkeys(form.name for form in (*FORMS_OF_Y, *FORMS_OF_DW)))
 
 
@@ -332,5 +334,5 @@ def run(
         y = form.run(x, w, inner).astype(c.dtype or x.dtype)
         return plain.finished(y, b, c.activation)
 
-    dense_sum = form.name == "shifted" and c.groups == 1 and not c.over_batch
-    return (apart(finished) if dense_sum else finished)(x, w, b)
+    alone = form.name in APART and c.groups == 1 and not c.over_batch
+    return (apart(finished) if alone else finished)(x, w, b)
