@@ -16,6 +16,7 @@ from jaxcnn import pooling, reference
 from jaxcnn.bench import networks, scaling, steps
 from jaxcnn.bench.cases import CASES
 from jaxcnn.bench.options import NETWORKS
+from jaxcnn.lowering import choice
 from jaxcnn.mnist import model
 from jaxcnn.mnist import step as train
 from jaxcnn.mnist.recipe import RECIPES
@@ -145,6 +146,27 @@ def test_few_channels_of_max_pool_find_their_winners_once(monkeypatch):
     assert finds_winners_where_it_interleaves()
 
 
+def is_summed_once_for_a_pool():
+    """Whether y of a layer of few channels is an array of its own, and not part of what reads it.
+
+    Else a 2x2 max-pool computes the sum four times.
+    """
+    x, w, b = jnp.zeros((4, 8, 8, 2)), jnp.zeros((3, 3, 2, 3)), jnp.zeros(3)
+
+    def layers(x, w, b):
+        return jaxcnn.max_pool(jaxcnn.conv(x, w, b, activation="relu"), (2, 2), (2, 2))
+
+    text = jax.jit(layers).lower(x, w, b).compile().as_text()
+    assert text
+    return bool(re.search(r"= f32\[4,8,8,3\]\S* call\(", text))
+
+
+def test_a_sum_of_few_channels_is_compiled_apart(monkeypatch):
+    assert is_summed_once_for_a_pool()
+    monkeypatch.setattr(choice, "APART", ())
+    assert not is_summed_once_for_a_pool()
+
+
 def test_steps_compile_once():
     state, step = steps.state_and_step("post", jaxcnn)
     images, labels = (jnp.asarray(a) for a in steps.batch(4))
@@ -212,8 +234,8 @@ def test_step_on_eight_devices_reduces_gradients_and_gathers_nothing(network):
 
 @pytest.mark.parametrize(
     ("channels", "outputs", "options"),
-    [(16, 3, {}), (3, 16, {}), (16, 16, {"strides": 2, "feature_group_count": 16})],
-    ids=["few outputs", "few inputs", "depthwise"],
+    [(16, 3, {}), (3, 16, {}), (2, 3, {}), (16, 16, {"strides": 2, "feature_group_count": 16})],
+    ids=["few outputs", "few inputs", "few of both", "depthwise"],
 )
 def test_y_and_dx_of_a_batch_on_eight_devices_exchange_nothing(channels, outputs, options):
     mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))

@@ -35,7 +35,7 @@ FORWARD = {
     "taps": [*DENSE, ((ONE, ONE, (2, 3)), (2, 3, 1))],
     "tiled": DENSE,
     "all_cores": DENSE + STRIDED,
-    "shifted": DEPTHWISE + MULTIPLIED,
+    "shifted": DEPTHWISE + MULTIPLIED + DENSE + STRIDED + DILATED + GROUPED,
     "split": GROUPED,
     "phased": [*DILATED, DEPTHWISE[-1], *MULTIPLIED],
     "subpixel": DILATED,
