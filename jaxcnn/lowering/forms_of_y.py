@@ -10,7 +10,8 @@ Each is the same sum. MEASURED.md says what each is for, what it gains, and what
   neighbouring pixels, so a NaN or an infinity in x spreads up to s - 1 rows and t - 1 columns
   further than the kernel reaches.
 - all_cores: one output row more than is asked for, cut off again.
-- shifted: depthwise, or with few channels, a sum of shifted products, which XLA fuses into one loop.
+- shifted: depthwise, or with few channels: a sum of shifted products, which XLA fuses into one
+  loop.
 - split: one convolution a group. Narrow groups share one: a NaN or an infinity in x spreads to the
   groups that share with it.
 - phased: a dilated input (dx of a strided convolution, conv_transpose) is mostly zeros. The outputs
