@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from . import forms_of_dw, forms_of_y, onednn, plain
+from . import forms_of_dw, forms_of_y, onednn, onednn_dw, plain
 from .apart import apart
 from .correlation import FREE, Correlation, Problem
 from .parts import parts_in_cache
@@ -47,8 +47,11 @@ MOST_PAIRS = 64
 MOST_PATCHES = 27
 MANY_OUTPUTS = 32
 OUTPUTS_OF_A_CHANNEL = 20
-# dw by oneDNN copies x and g; with fewer channels there is too little to compute for that.
-ENOUGH_OF_BOTH = 12
+MOST_PATCHES_OF_A_LINE = 12
+# dw by oneDNN copies what every tap sees: for fewer products of channels, or of fewer channels on
+# one axis or three, there is too little to compute for that.
+ENOUGH_PRODUCTS = 24
+ENOUGH_OF_BOTH = {1: 8, 3: 2}
 # A tap of the first axis is a sum of its own.
 MOST_PLANES = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
@@ -184,9 +187,24 @@ FORMS_OF_Y = (
 
 
 def _is_onednn_dw(p: Problem) -> bool:
-    fewest = min(p.x[-1], p.w[-1]) // p.groups
-    enough = FEW_IN_A_GROUP if p.groups > 1 else ENOUGH_OF_BOTH
-    return not p.depthwise and fewest >= enough and onednn.fits(p)
+    few, most = sorted((p.x[-1] // p.groups, p.w[-1] // p.groups))
+    axes = len(p.k)
+    if p.groups > 1:
+        enough = few >= FEW_IN_A_GROUP
+    elif axes == 2:
+        of_few_examples = p.x[0] <= onednn_dw.FEW_TO_TRANSPOSE and few >= FEW_OUTPUTS
+        enough = few > 1 and (few * most >= ENOUGH_PRODUCTS or of_few_examples)
+    else:
+        enough = few >= ENOUGH_OF_BOTH[axes]
+    return not p.depthwise and enough and onednn.fits(p)
+
+
+def _is_narrower(p: Problem) -> bool:
+    # oneDNN sums into a vector of outputs at a time: they should be the more of the two.
+    if not (_is_dense_dw(p) and p.w[-1] < p.x[-1] and p.w[-1] <= FEW_CHANNELS):
+        return False
+    window = forms_of_dw.window_of_exchanged(p.window, p.x[1:-1], p.m, p.k)
+    return _is_onednn_dw(replace(p, c=p.c.with_(window=window), x=p.w, w=p.x))
 
 
 def _is_few_examples(p: Problem) -> bool:
@@ -213,8 +231,11 @@ def _has_planes(p: Problem) -> bool:
 
 def _is_patches(p: Problem) -> bool:
     inputs, o = p.x[-1], p.w[-1]
-    wide = o >= max(MANY_OUTPUTS, OUTPUTS_OF_A_CHANNEL * inputs)
-    return wide and p.groups == 1 and _in_cache(p) and inputs * math.prod(p.k) <= MOST_PATCHES
+    if len(p.k) == 1:
+        many, most = o > FEW_OUTPUTS, MOST_PATCHES_OF_A_LINE
+    else:
+        many, most = o >= max(MANY_OUTPUTS, OUTPUTS_OF_A_CHANNEL * inputs), MOST_PATCHES
+    return many and p.groups == 1 and _in_cache(p) and inputs * math.prod(p.k) <= most
 
 
 def _is_pairs(p: Problem) -> bool:
@@ -277,12 +298,13 @@ def _is_split_dw(p: Problem) -> bool:
 FORMS_OF_DW = (
     Form("product", _is_pointwise, forms_of_dw.product),
     Form("planes", _is_few_examples, forms_of_dw.planes),
+    Form("patches", _is_patches, forms_of_dw.patches),
+    Form("exchanged", _is_narrower, forms_of_dw.exchanged),
     Form("onednn", _is_onednn_dw, onednn.run),
     Form("planes", _is_planes, forms_of_dw.planes),
     Form("product", _is_product, forms_of_dw.product),
     Form("shifted", _is_shifted, forms_of_dw.shifted),
     Form("pairs", _is_pairs, forms_of_dw.pairs),
-    Form("patches", _is_patches, forms_of_dw.patches),
     Form("exchanged", _is_dilated_dw, forms_of_dw.exchanged),
     Form("exchanged", _is_exchanged_dw, forms_of_dw.exchanged),
     Form("rows", _is_rows, forms_of_dw.rows),

@@ -32,7 +32,7 @@ from .._taps import Taps, gather, pad, seen
 from .._widen import widen
 from .._window import Window, span
 from . import plain
-from .correlation import Correlation
+from .correlation import Correlation, Shape
 from .parts import parts_in_cache
 from .primitive import correlate
 
@@ -175,14 +175,19 @@ def split(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
 
 def exchanged(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
     """`dw`, flipped and its channels exchanged, is that of g over x, strided by x's dilation."""
-    n, m, d = x.shape[1:-1], g.shape[1:-1], c.window.lhs_dilation
-    k, ones = c.window.output_shape(n, m), (1,) * len(d)
-    pads = []
-    for ni, mi, ki, di, (low, _) in zip(n, m, k, d, c.window.padding, strict=True):
+    n, m = x.shape[1:-1], g.shape[1:-1]
+    k = c.window.output_shape(n, m)
+    dw = correlate(g, x, c.with_(window=window_of_exchanged(c.window, n, m, k)))
+    return jnp.swapaxes(jnp.flip(dw, tuple(range(len(k)))), -1, -2)
+
+
+def window_of_exchanged(window: Window, n: Shape, m: Shape, k: Shape) -> Window:
+    """The window of x over g that gives dw, flipped."""
+    d, ones, pads = window.lhs_dilation, (1,) * len(k), []
+    for ni, mi, ki, di, (low, _) in zip(n, m, k, d, window.padding, strict=True):
         before = ki - 1 - low
         pads.append((before, ki - 1 + span(ni, di) - mi - before))
-    dw = correlate(g, x, c.with_(window=Window(ones, tuple(pads), ones, d)))
-    return jnp.swapaxes(jnp.flip(dw, tuple(range(len(k)))), -1, -2)
+    return Window(ones, tuple(pads), ones, d)
 
 
 def planes(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:

@@ -7,24 +7,20 @@ everything works without it. `JAXCNN_ONEDNN=0` turns it off.
 """
 
 import functools
-import json
 import math
 import os
 import platform
 import warnings
-from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from .._window import Window
-from . import plain
+from . import onednn_dw, plain
 from .correlation import Correlation, Problem
-from .parts import parts_in_cache
+from .onednn_call import channels_last, convolution, outputs_last
 
 # The versions of jaxlib on which the call was proven, on Linux and x86-64.
 PROVEN = ("0.10.2", "0.12.0", "0.12.0.1")
@@ -59,8 +55,7 @@ def takes(p: Problem) -> bool:
     """Whether the call can express the problem; what it cannot would end the process."""
     c, window = p.c, p.window
     axes = len(p.k)
-    # dw lays the channels of x on one more axis, but where every channel is a group.
-    most = 3 if not c.over_batch or p.depthwise else 2
+    most = 3 if not c.over_batch or onednn_dw.between(c, p.k) else 2
     # bfloat16 is left to XLA where the sum is wanted wider than its operands.
     narrow = c.dtype is None or c.dtype == p.dtype
     undilated = set(window.lhs_dilation) == {1}
@@ -97,90 +92,9 @@ def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) 
     x, window = plain.cropped(x, c.window)
     c = c.with_(window=window)
     if c.over_batch:
-        return _over_batch_in_parts(x, w, c)
-    return _convolution(x, w, c, b)
-
-
-def _convolution(
-    x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None
-) -> jax.Array:
-    biases = [] if b is None else [b.astype(x.dtype)]
-    ops = ["BIAS"] * len(biases) + ["RELU"] * (c.activation == "relu")
-    shape = c.output_shape(x.shape, w.shape)
-    call = jax.ffi.ffi_call(
-        "__onednn$convolution",
-        jax.ShapeDtypeStruct(shape, x.dtype),
-        custom_call_api_version=1,
-        legacy_backend_config=json.dumps({"onednn_conv_config": _configuration(w.shape, c, ops)}),
-    )
-    return call(x, w, *biases)
-
-
-def _configuration(w: Sequence[int], c: Correlation, ops: list[str]) -> dict[str, Any]:
-    """The call's own description of the convolution: every number is a string there."""
-    axes, window = len(w) - 2, c.window
-
-    def text(values: Any):
-        return [str(v) for v in values]
-
-    image = {"batchDim": "0", "featureDim": str(axes + 1), "spatialDims": text(range(1, axes + 1))}
-    kernel = {
-        "inputFeatureDim": str(axes),
-        "outputFeatureDim": str(axes + 1),
-        "spatialDims": text(range(axes)),
-    }
-    tensor = {"dims": str(axes + 2), "data": image}
-    return {
-        "dims": str(axes + 2),
-        "input": tensor,
-        "output": tensor,
-        "kernel": {"dims": str(axes + 2), "filter": kernel},
-        "window": {
-            "size": text(w[:axes]),
-            "strides": text(window.strides),
-            "windowDilations": text(window.rhs_dilation),
-            "padLeft": text(low for low, _ in window.padding),
-            "padRight": text(high for _, high in window.padding),
-        },
-        "featureGroups": str(c.groups),
-        "fusions": {"ops": ops},
-    }
-
-
-def _over_batch_in_parts(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """`dw`, one part of the batch after the other, so that its transposed copies stay in cache."""
-    parts = parts_in_cache(x.shape, g.shape)
-    x, g = (v.reshape(parts, -1, *v.shape[1:]) for v in (x, g))
-    dw = _over_batch(x[0], g[0], c)
-    if parts == 1:
-        return dw
-    return lax.fori_loop(1, parts, lambda i, dw: dw + _over_batch(x[i], g[i], c), dw)
-
-
-def _over_batch(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """`dw` by the forward convolution: the batch is the channel that is summed.
-
-    The channels of x are one more spatial axis, over which the kernel has one tap.
-    """
-    n, *space, channels = x.shape
-    groups, window = c.groups, c.window
-    each = channels // groups
-    image = x.reshape(n, *space, groups, each)
-    # [S.., C/G, G, N], the groups' blocks of the batch side by side.
-    axes = len(space)
-    image = jnp.transpose(image, (*range(1, axes + 1), axes + 2, axes + 1, 0))
-    image = image.reshape(1, *space, each, groups * n)
-    kernel = jnp.expand_dims(jnp.moveaxis(g, 0, -2), -3)
-    wider = Window(
-        (*window.strides, 1),
-        (*window.padding, (0, 0)),
-        (*window.lhs_dilation, 1),
-        (*window.rhs_dilation, 1),
-    )
-    if each == 1:
-        wider, image, kernel = window, jnp.squeeze(image, -2), jnp.squeeze(kernel, -3)
-    dw = _convolution(image, kernel, c.with_(window=wider, over_batch=False))[0]
-    return dw if each > 1 else jnp.expand_dims(dw, -2)
+        return onednn_dw.in_parts(x, w, c)
+    axes, shape = w.ndim - 2, c.output_shape(x.shape, w.shape)
+    return convolution(x, w, b, c, shape, channels_last(axes), outputs_last(axes))
 
 
 @functools.cache
@@ -204,24 +118,25 @@ def _processor() -> frozenset[str]:
 
 
 def _computes_right(dtype: str) -> bool:
-    """One small asymmetric convolution compared with XLA's own: the call is no public contract."""
+    """A small asymmetric convolution and a dw, compared with XLA's: no contract has the call."""
     rng = np.random.default_rng(0)
     window = Window((1, 2), ((1, 0), (2, 1)), (1, 1), (2, 1))
-    c = Correlation(window, groups=2, activation="relu")
-    operands = [rng.normal(size=s).astype(dtype) for s in ((2, 7, 8, 4), (3, 2, 2, 6), (6,))]
+    y = Correlation(window, groups=2, activation="relu")
+    dw = y.linear().with_(groups=1).of_dw((7, 8), (3, 2))
+    shapes = (3, 7, 8, 4), (3, 2, 2, 6), (6,), (3, 4, 5, 6)
+    operands = [rng.normal(size=s).astype(dtype) for s in shapes]
 
-    def by_onednn(x: jax.Array, w: jax.Array, b: jax.Array):
-        return run(x, w, c, b)
+    def by_onednn(x: jax.Array, w: jax.Array, b: jax.Array, g: jax.Array):
+        return run(x, w, y, b), run(x, g, dw)
 
-    def by_xla(x: jax.Array, w: jax.Array, b: jax.Array):
-        return plain.finished(plain.correlation(x, w, c), b, c.activation)
+    def by_xla(x: jax.Array, w: jax.Array, b: jax.Array, g: jax.Array):
+        both = plain.correlation(x, w, y), plain.correlation(x, g, dw)
+        return plain.finished(both[0], b, y.activation), both[1]
 
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         found = jax.jit(by_onednn)(*operands)
         expected = jax.jit(by_xla)(*operands)
-    found, expected = (np.asarray(v).astype(np.float32) for v in (found, expected))
-    rounding = 100 * float(jnp.finfo(dtype).eps)
-    if found.shape == expected.shape and np.allclose(found, expected, rounding, rounding):
+    if all(_alike(a, b, dtype) for a, b in zip(found, expected, strict=True)):
         return True
     warnings.warn(
         f"jaxcnn: oneDNN inside jaxlib {version('jaxlib')} differs from XLA in {dtype} on this "
@@ -230,3 +145,9 @@ def _computes_right(dtype: str) -> bool:
         stacklevel=2,
     )
     return False
+
+
+def _alike(found: jax.Array, expected: jax.Array, dtype: str) -> bool:
+    rounding = 100 * float(jnp.finfo(dtype).eps)
+    a, b = (np.asarray(v).astype(np.float32) for v in (found, expected))
+    return a.shape == b.shape and np.allclose(a, b, rounding, rounding)

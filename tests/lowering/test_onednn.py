@@ -12,7 +12,7 @@ from jax.sharding import AxisType, PartitionSpec
 import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
-from jaxcnn.lowering import Correlation, onednn
+from jaxcnn.lowering import Correlation, choice, onednn, onednn_dw
 from jaxcnn.lowering.correlation import Problem, Target
 from tests.processes import environment
 
@@ -71,6 +71,82 @@ def test_gradients_by_the_engine_are_those_of_the_reference(options):
     for name, a, exact in zip(("dx", "dw", "db"), found, map(np.asarray, expected), strict=True):
         error = np.abs(a - exact).max() / np.abs(exact).max()
         assert error < 1e-5, (name, error)
+
+
+# x, w and the options: many examples and few, whose axes oneDNN reads in two orders; several parts;
+# groups; one axis and three; a last axis whose dilation keeps the channels apart from its places.
+DW = [
+    ((5, 7, 8, 3), (3, 2, 3, 4), {"padding": ((1, 0), (2, 1)), "strides": (2, 1)}),
+    ((2, 7, 8, 3), (3, 2, 3, 4), {"padding": ((1, 0), (2, 1)), "strides": (1, 2)}),
+    ((6, 9, 8, 4), (3, 2, 2, 6), {"feature_group_count": 2, "padding": ((0, 2), (1, 0))}),
+    ((5, 9, 8, 3), (2, 3, 3, 4), {"kernel_dilation": (2, 1), "padding": ((2, 1), (-1, 1))}),
+    ((5, 9, 9, 3), (2, 3, 3, 4), {"kernel_dilation": (1, 2), "padding": ((1, 0), (2, 3))}),
+    ((1, 9, 9, 3), (2, 3, 3, 4), {"kernel_dilation": (1, 2), "strides": (2, 1)}),
+    ((5, 7, 9, 3), (3, 1, 3, 4), {"kernel_dilation": (1, 2), "strides": (1, 3)}),
+    ((4, 20, 5), (4, 5, 6), {"strides": 3, "padding": ((2, 1),)}),
+    ((4, 5, 6, 7, 3), (2, 3, 2, 3, 4), {"strides": (1, 2, 2), "padding": ((1, 0), (0, 1), (1, 1))}),
+    ((2, 5, 6, 7, 3), (2, 3, 2, 3, 4), {"kernel_dilation": (2, 1, 1)}),
+]
+
+
+@here
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-5), ("bfloat16", 3e-2)])
+@pytest.mark.parametrize("large", [onednn_dw.LARGE, 200])
+def test_dw_in_every_order(dtype, most, large, monkeypatch):
+    if not onednn.available(dtype):
+        pytest.skip(f"oneDNN has no {dtype} on this processor")
+    monkeypatch.setattr(onednn_dw, "LARGE", large)
+    rng = np.random.default_rng(0)
+
+    def dw(layers, options):
+        def of(x, w, g):
+            return jax.vjp(lambda w: layers.conv(x, w, **options), w)[1](g)[0]
+
+        return of
+
+    wide, narrow, values = [], [], []
+    for x_shape, w_shape, options in DW:
+        x, w = (jnp.asarray(rng.normal(size=s), dtype) for s in (x_shape, w_shape))
+        y = jax.eval_shape(lambda x, w, o=options: reference.conv(x, w, **o), x, w)
+        g = jnp.asarray(rng.normal(size=y.shape), dtype)
+        values.append((x, w, g))
+        wide.append(dw(reference, options))
+        narrow.append(dw(jaxcnn, options))
+    monkeypatch.setattr(choice, "FORMS_OF_DW", (choice.Form("onednn", onednn.fits, onednn.run),))
+
+    def each(functions):
+        return jax.jit(lambda values: [f(*v) for f, v in zip(functions, values, strict=True)])
+
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    found = each(narrow)(jax.device_put(values, one))
+    with jax.enable_x64(True):
+        doubled = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), values)
+        expected = each(wide)(doubled)
+    for layer, a, exact in zip(DW, found, expected, strict=True):
+        exact = np.asarray(exact)
+        error = np.abs(np.asarray(a, np.float64) - exact).max() / np.abs(exact).max()
+        assert error < most, (layer, error)
+
+
+@here
+@pytest.mark.parametrize(
+    ("dtype", "n", "groups", "first"),
+    [("float32", 8, 1, True), ("float32", 2, 1, False), ("float32", 8, 4, False),
+     ("bfloat16", 8, 1, False)],
+)  # fmt: skip
+def test_channels_come_first_where_there_are_kernels_for_it(dtype, n, groups, first):
+    if not onednn.available(dtype):
+        pytest.skip(f"oneDNN has no {dtype} on this processor")
+    x, w, _ = (v.astype(dtype) for v in operands(groups, n))
+
+    def dw(w):
+        return jnp.sum(jnp.sin(jaxcnn.conv(x, w, feature_group_count=groups)))
+
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    text = jax.jit(jax.grad(dw)).lower(jax.device_put(w, one)).as_text()
+    assert text.count("__onednn$convolution") == 2
+    # MLIR writes a quotation mark as \22.
+    assert ('"featureDim": "1"' in text.replace("\\22", '"')) == first
 
 
 @here
