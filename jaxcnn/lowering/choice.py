@@ -52,6 +52,8 @@ MOST_PATCHES_OF_A_LINE = 12
 # one axis or three, there is too little to compute for that.
 ENOUGH_PRODUCTS = 24
 ENOUGH_OF_BOTH = {1: 8, 3: 2}
+# Of 16 bits x has to be transposed for it.
+ENOUGH_OF_NARROW = 8
 # A tap of the first axis is a sum of its own.
 MOST_PLANES = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
@@ -191,6 +193,8 @@ def _is_onednn_dw(p: Problem) -> bool:
     axes = len(p.k)
     if p.groups > 1:
         enough = few >= FEW_IN_A_GROUP
+    elif jnp.dtype(p.dtype).itemsize < 4:
+        enough = few >= ENOUGH_OF_NARROW
     elif axes == 2:
         of_few_examples = p.x[0] <= onednn_dw.FEW_TO_TRANSPOSE and few >= FEW_OUTPUTS
         enough = few > 1 and (few * most >= ENOUGH_PRODUCTS or of_few_examples)

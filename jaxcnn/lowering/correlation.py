@@ -36,6 +36,8 @@ class Correlation:
         dtype: of the result; None is that of the operands.
         activation: what is done to y, once the bias is added.
         sharding: of the result, where mesh axes are explicit; there XLA does it as it is.
+        exchanged: whether w is another kernel with its channels exchanged, so that undoing it
+            costs nothing.
         form: the name of the form to use where there is one of that name; None is what `using`
             forces, FREE to choose whatever it forces.
     """
@@ -48,6 +50,7 @@ class Correlation:
     dtype: Any = None
     activation: Activation = None
     sharding: Any = None
+    exchanged: bool = False
     form: str | None = None
 
     def with_(self, **changes: Any) -> "Correlation":
@@ -67,7 +70,11 @@ class Correlation:
             sharding: of dx, where mesh axes are explicit.
         """
         window = self.window.of_dx(n, k)
-        return self._transposed(window=window, over_batch=False, sharding=sharding)
+        # Of what was exchanged before, this is the kernel itself.
+        exchanged = not self.exchanged
+        return self._transposed(
+            window=window, over_batch=False, sharding=sharding, exchanged=exchanged
+        )
 
     def of_dw(self, n: Shape, k: Shape, sharding: Any = None) -> "Correlation":
         """The sum over the batch of x and g that gives dw, and of a dw the forward pass again."""
@@ -76,7 +83,7 @@ class Correlation:
 
     def _transposed(self, **changes: Any) -> "Correlation":
         # A cotangent gets the dtype of its primal, and neither bias nor activation.
-        return self.with_(activation=None, dtype=None, **changes)
+        return self.with_(**{"activation": None, "dtype": None, "exchanged": False, **changes})
 
     def output_shape(self, x: Shape, w: Shape) -> Shape:
         """The shape of the result for operands of these shapes."""

@@ -20,7 +20,7 @@ import numpy as np
 from .._window import Window
 from . import onednn_dw, plain
 from .correlation import Correlation, Problem
-from .onednn_call import channels_last, convolution, outputs_last
+from .onednn_call import channels_last, convolution, inputs_last, outputs_last
 
 # The versions of jaxlib on which the call was proven, on Linux and x86-64.
 PROVEN = ("0.10.2", "0.12.0", "0.12.0.1")
@@ -94,7 +94,11 @@ def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) 
     if c.over_batch:
         return onednn_dw.in_parts(x, w, c)
     axes, shape = w.ndim - 2, c.output_shape(x.shape, w.shape)
-    return convolution(x, w, b, c, shape, channels_last(axes), outputs_last(axes))
+    kernel = outputs_last(axes)
+    if c.exchanged and c.groups == 1:
+        # oneDNN copies the kernel anyway; XLA need not exchange the channels for it.
+        w, kernel = jnp.swapaxes(w, -1, -2), inputs_last(axes)
+    return convolution(x, w, b, c, shape, channels_last(axes), kernel)
 
 
 @functools.cache

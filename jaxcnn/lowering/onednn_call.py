@@ -36,6 +36,10 @@ def outputs_last(axes: int) -> Order:
     return Order(axes, axes + 1, range(axes))
 
 
+def inputs_last(axes: int) -> Order:
+    return Order(axes + 1, axes, range(axes))
+
+
 def batch_first(axes: int) -> Order:
     """A cotangent as the kernel: its batch is the channel that is summed."""
     return Order(0, axes + 1, range(1, axes + 1))
