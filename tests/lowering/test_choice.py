@@ -30,6 +30,8 @@ CASES = [
     (((32, 28, 28, 64), (3, 3), 64), {"groups": 64}, ["shifted"] * 3,
      ["onednn", "onednn", "shifted"]),
     (((32, 28, 28, 64), (3, 3), 64), {"groups": 4}, ["split", "split", "rows"], ["onednn"] * 3),
+    (((64, 14, 14, 64), (3, 3), 128), {"groups": 2}, ["split", "split", "rows"],
+     ["onednn", "onednn", "split"]),
     (((32, 28, 28, 64), (3, 3), 64), {"strides": 2}, ["plain", "phased", "rows"],
      ["onednn", "phased", "onednn"]),
     (((32, 28, 28, 64), (2, 2), 96), {"strides": 2}, ["plain", "subpixel", "product"],

@@ -14,6 +14,7 @@ from jaxcnn import reference
 from jaxcnn._window import Window
 from jaxcnn.lowering import Correlation, choice, onednn, onednn_dw
 from jaxcnn.lowering.correlation import Problem, Target
+from jaxcnn.lowering.form import Form
 from tests.processes import environment
 
 CPU = Target("cpu")
@@ -112,7 +113,7 @@ def test_dw_in_every_order(dtype, most, large, monkeypatch):
         values.append((x, w, g))
         wide.append(dw(reference, options))
         narrow.append(dw(jaxcnn, options))
-    monkeypatch.setattr(choice, "FORMS_OF_DW", (choice.Form("onednn", onednn.fits, onednn.run),))
+    monkeypatch.setattr(choice, "FORMS_OF_DW", (Form("onednn", onednn.fits, onednn.run),))
 
     def each(functions):
         return jax.jit(lambda values: [f(*v) for f, v in zip(functions, values, strict=True)])

@@ -1,0 +1,126 @@
+"""Which form y takes, and dx: of an ordered table the first that fits."""
+
+import math
+
+import jax.numpy as jnp
+
+from . import forms_of_y, onednn, plain
+from .correlation import Problem
+from .form import (
+    FEW_CHANNELS,
+    FEW_IN_A_GROUP,
+    FEW_OUTPUTS,
+    MOST_GROUPS,
+    Form,
+    always,
+    is_shifted,
+    ones,
+)
+from .tile import tile
+
+# Each channel at each tap is a product more of each output; to more outputs another form is faster.
+MOST_PRODUCTS = 50
+MOST_PRODUCTS_OF_ALL = 216
+# As channels of one convolution, more phases than this are mostly zeros to multiply with.
+MOST_SUBPIXELS = 72
+# Of so many channels summed into few, XLA's own dilated convolution is as fast as any.
+MANY_INPUTS = 256
+# What each tap adds to each output is written down: at most so many times what is read.
+SUMS_OF_A_CHANNEL = 3
+# Less work than this is done before the other cores have started, in multiplications and additions.
+WORTH_ALL_CORES = 2e7
+
+
+def _flops(p: Problem) -> int:
+    return 2 * math.prod((*p.m, *p.w[:-1], p.x[0], p.w[-1]))
+
+
+def _is_few_products(p: Problem) -> bool:
+    products = math.prod(p.w[:-1])
+    few = products <= MOST_PRODUCTS and products * p.w[-1] <= MOST_PRODUCTS_OF_ALL
+    return few and p.groups == 1 and p.dtype == jnp.float32 and ones(p.window.lhs_dilation)
+
+
+def _is_split(p: Problem) -> bool:
+    return (
+        p.groups > 1 and not p.depthwise and p.groups // forms_of_y.merged(p.w, p.c) <= MOST_GROUPS
+    )
+
+
+def _is_dilated(p: Problem) -> bool:
+    window = p.window
+    dilated = not ones(window.lhs_dilation)
+    return dilated and ones(window.rhs_dilation, window.strides)
+
+
+def _is_subpixel(p: Problem) -> bool:
+    return _is_phased(p) and (_few_subpixels(p) or p.k == p.window.lhs_dilation)
+
+
+def _is_phased(p: Problem) -> bool:
+    from_many_to_few = p.x[-1] >= MANY_INPUTS and _few_subpixels(p)
+    dense = p.groups == 1 and _is_dilated(p)
+    return dense and (not from_many_to_few or p.k == p.window.lhs_dilation)
+
+
+def _few_subpixels(p: Problem) -> bool:
+    return p.w[-1] * math.prod(p.window.lhs_dilation) <= MOST_SUBPIXELS
+
+
+def _is_dense_image(p: Problem) -> bool:
+    image = len(p.k) == 2 and p.dtype == jnp.float32
+    return image and p.groups == 1 and ones(p.window.lhs_dilation)
+
+
+def _is_tiled(p: Problem) -> bool:
+    unit = ones(p.window.strides, p.window.rhs_dilation)
+    return _is_dense_image(p) and unit and tile(p.x, p.w, p.window) != (1, 1)
+
+
+def _is_all_cores(p: Problem) -> bool:
+    fewest, most = sorted((p.x[-1], p.w[-1]))
+    wide = fewest >= FEW_CHANNELS and most > FEW_CHANNELS
+    return (
+        _is_dense_image(p)
+        and wide
+        and forms_of_y.more_rows(p.x, p.w, p.window) == 1
+        and _flops(p) > WORTH_ALL_CORES
+    )
+
+
+def _is_taps(p: Problem) -> bool:
+    window, (inputs, o), places = p.window, p.w[-2:], math.prod(p.k)
+    plain = p.groups == 1 and p.dtype == jnp.float32
+    unit = ones(window.strides, window.lhs_dilation)
+    few = o <= FEW_OUTPUTS and places * o <= SUMS_OF_A_CHANNEL * inputs
+    return plain and unit and places > 1 and few
+
+
+def _is_phased_depthwise(p: Problem) -> bool:
+    return p.depthwise and _is_dilated(p)
+
+
+def _is_onednn(p: Problem) -> bool:
+    axes, o = len(p.k), p.w[-1]
+    if p.depthwise:
+        suits = axes > 1 and o == p.groups
+    elif p.groups > 1:
+        suits = axes > 1 and min(p.w[-2], o // p.groups) >= FEW_IN_A_GROUP
+    else:
+        suits = o > FEW_OUTPUTS or axes == 3
+    return suits and onednn.fits(p)
+
+
+FORMS_OF_Y = (
+    Form("taps", _is_taps, forms_of_y.taps),
+    Form("shifted", _is_few_products, forms_of_y.shifted),
+    Form("onednn", _is_onednn, onednn.run),
+    Form("phased", _is_phased_depthwise, forms_of_y.phased),
+    Form("shifted", is_shifted, forms_of_y.shifted),
+    Form("split", _is_split, forms_of_y.split),
+    Form("subpixel", _is_subpixel, forms_of_y.subpixel),
+    Form("phased", _is_phased, forms_of_y.phased),
+    Form("tiled", _is_tiled, forms_of_y.tiled),
+    Form("all_cores", _is_all_cores, forms_of_y.all_cores),
+    Form("plain", always, plain.correlation),
+)
