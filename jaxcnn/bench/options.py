@@ -64,8 +64,9 @@ class Options:
     operations, and the collectives of the step on four devices. It needs `pip install libtpu`, and
     no TPU."""
     form: str | None = None
-    """Force a way of putting convolutions to XLA (jaxcnn/lowering/choice.py lists them) to compare
-    it with the chosen one; layers that it does not fit are left out."""
+    """Force a way of putting convolutions to XLA (the tables in jaxcnn/lowering/choice_of_y.py and
+    choice_of_dw.py have them) to compare it with the chosen one; layers that it does not fit are
+    left out."""
     json: Path | None = None
     """File to write every sample to."""
     plot: Path | None = None
