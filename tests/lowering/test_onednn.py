@@ -1,5 +1,7 @@
 """The engine inside jaxlib: the same sums, where it fits, and nothing where it does not."""
 
+import math
+import re
 import subprocess
 import sys
 
@@ -148,6 +150,25 @@ def test_channels_come_first_where_there_are_kernels_for_it(dtype, n, groups, fi
     assert text.count("__onednn$convolution") == 2
     # MLIR writes a quotation mark as \22.
     assert ('"featureDim": "1"' in text.replace("\\22", '"')) == first
+
+
+@here
+def test_no_operand_is_transposed_for_a_gradient():
+    x, w, _ = operands(n=16)
+    g = jnp.ones((*x.shape[:-1], w.shape[-1]), jnp.float32)
+
+    def pulled(g, x, w):
+        return jax.vjp(jaxcnn.conv, x, w)[1](g)
+
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    arrays = [jax.device_put(v, one) for v in (g, x, w)]
+    text = jax.jit(pulled).lower(*arrays).compile().as_text()
+    assert text.count('"__onednn$convolution"') == 2
+    made = re.findall(r"= f32\[([\d,]+)\]\S* (?:transpose|copy|pad)\(", text)
+    sizes = [math.prod(map(int, dims.split(","))) for dims in made]
+    # What is left is dw itself, whose outputs come first.
+    assert max(sizes, default=0) <= w.size
+    assert sum(size == w.size for size in sizes) <= 2
 
 
 @here
