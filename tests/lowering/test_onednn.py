@@ -162,7 +162,7 @@ def test_no_operand_is_transposed_for_a_gradient():
 
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     arrays = [jax.device_put(v, one) for v in (g, x, w)]
-    text = jax.jit(pulled).lower(*arrays).compile().as_text()
+    text = jax.jit(pulled).lower(*arrays).compile().as_text() or ""
     assert text.count('"__onednn$convolution"') == 2
     made = re.findall(r"= f32\[([\d,]+)\]\S* (?:transpose|copy|pad)\(", text)
     sizes = [math.prod(map(int, dims.split(","))) for dims in made]
