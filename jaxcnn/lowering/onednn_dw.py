@@ -1,7 +1,8 @@
 """dw by oneDNN, of which XLA has the forward convolution alone.
 
-Nothing large is transposed. g is the kernel as it lies, x the image, of one example whose channels
-are the batch; the channels of x are places between those of its last axis.
+g is the kernel as it lies, x the image, of one example whose channels are the batch; the channels
+of x are places between those of its last axis. x is transposed for groups, for 16 bits and for two
+examples alone.
 """
 
 from collections.abc import Sequence
