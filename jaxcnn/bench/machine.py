@@ -42,7 +42,7 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "onednn": [dtype for dtype in ("float32", "bfloat16") if _onednn(dtype)],
+        "onednn": [dtype for dtype in ("float32", "bfloat16") if onednn_in(dtype)],
         "asynchronous": _asynchronous(),
         "batch": _in_batch(),
         "tf32": tf32(),
@@ -50,7 +50,8 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
     }
 
 
-def _onednn(dtype: str) -> bool:
+def onednn_in(dtype: str) -> bool:
+    """Whether oneDNN computes convolutions of this dtype here."""
     return jax.default_backend() == "cpu" and onednn.available(dtype)
 
 

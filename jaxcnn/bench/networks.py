@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxcnn import reference
 
-from ..mnist import model
+from ..mnist import model, step
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -31,11 +31,13 @@ class Network:
         image: the shape of one image of bytes: without channels it has one.
         shapes: of every layer's weights, in the order of the forward pass.
         apply: logits of the parameters, floats `[N, H, W, C]` and `layers`.
+        at_once: how many images the trainer's evaluation takes at a time, by dtype; None for all.
     """
 
     image: tuple[int, ...]
     shapes: Shapes
     apply: Callable[[Any, Any, Any], Any]
+    at_once: Callable[[str], int] | None = None
 
 
 def _resnet(params: Any, x: Any, layers: Any) -> Any:
@@ -76,7 +78,10 @@ def _trainers(name: str) -> Network:
     def apply(params: Any, x: Any, layers: Any) -> Any:
         return model.apply(params, x, layers=layers)
 
-    return Network((model.IMAGE_SIZE, model.IMAGE_SIZE), model.shapes(name), apply)
+    def at_once(dtype: str) -> int:
+        return step.evaluation_batch(name, dtype)
+
+    return Network((model.IMAGE_SIZE, model.IMAGE_SIZE), model.shapes(name), apply, at_once)
 
 
 NETWORKS: Mapping[str, Network] = {

@@ -171,7 +171,10 @@ class Session:
                     network, params, images, labels, *rate, compiled=compiled
                 )
             else:
-                peer = self.torch.evaluation_programs(network, params, images, compiled=compiled)
+                at_once = steps.at_once(network, len(images), dtype)
+                peer = self.torch.evaluation_programs(
+                    network, params, images, compiled=compiled, at_once=at_once
+                )
         # XLA may take seconds for a step that autodiff derives, once it is inside a loop.
         many = steps.CHUNK, 1
         yield from rows.measure_step(

@@ -4,6 +4,7 @@ The loops are the trainer's: over a chunk of steps, and over batches. Beside the
 `jax.vmap`.
 """
 
+import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -13,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+import jaxcnn
+
 from ..mnist import step as train
-from . import networks
+from . import machine, networks
 from .networks import NETWORKS
 from .program import Program, compiled
 
@@ -109,8 +112,9 @@ def evaluation_and_operands(
 
 
 def evaluation(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
-    """The logits of one batch."""
-    return compiled(*evaluation_and_operands(network, layers, dtype))
+    """The logits of one batch, as many images at a time as the trainer takes."""
+    _, *operands = evaluation_and_operands(network, layers, dtype)
+    return compiled(_evaluating(network, layers, dtype), *operands)
 
 
 def evaluation_in_scan(
@@ -118,16 +122,45 @@ def evaluation_in_scan(
 ) -> Program:
     """The logits of `count` batches, at most `CHUNK`, in a loop. Its outputs are those of two."""
     images, _ = batch(2 * BATCH, network)
+    logits_of = _evaluating(network, layers, dtype)
 
     def logits(params: Any, images: jax.Array, order: jax.Array, count: jax.Array) -> jax.Array:
         def body(i: jax.Array, out: jax.Array) -> jax.Array:
-            return out.at[i].set(_logits(network, params, images[order[i]], layers))
+            return out.at[i].set(logits_of(params, images[order[i]]))
 
         zeros = jnp.zeros((*order.shape, CLASSES), jnp.dtype(dtype))
         return jax.lax.fori_loop(0, count, body, zeros)
 
     operands = networks.parameters(network, dtype), jnp.asarray(images), _order()
     return compiled(logits, *operands, jnp.int32(count), checked=(*operands, jnp.int32(2)))
+
+
+def at_once(network: str, images: int, dtype: str = "float32") -> int:
+    """How many of so many images the trainer's evaluation takes at a time, with jaxcnn's layers.
+
+    It takes as many as stay in cache by oneDNN: XLA's own convolutions of few have one core.
+    """
+    of_dtype = NETWORKS[network].at_once
+    if of_dtype is None or not machine.onednn_in(dtype):
+        return images
+    return math.gcd(of_dtype(dtype), images)
+
+
+def _evaluating(
+    network: str, layers: ModuleType, dtype: str
+) -> Callable[[Any, jax.Array], jax.Array]:
+    """The logits of a batch: of the reference's all at a time, which is as fast or faster."""
+
+    def logits(params: Any, images: jax.Array) -> jax.Array:
+        n = len(images)
+        part = at_once(network, n, dtype) if layers is jaxcnn else n
+        if part == n:
+            return _logits(network, params, images, layers)
+        parts = images.reshape(n // part, part, *images.shape[1:])
+        found = jax.lax.map(lambda images: _logits(network, params, images, layers), parts)
+        return found.reshape(n, CLASSES)
+
+    return logits
 
 
 def mapped_and_operands(kind: str, network: str, layers: ModuleType) -> tuple[Any, ...]:

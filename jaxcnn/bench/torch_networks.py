@@ -36,11 +36,15 @@ def step_programs(
 
 
 def evaluation_programs(
-    network: str, params: Any, images: np.ndarray, *, compiled: bool
+    network: str, params: Any, images: np.ndarray, *, compiled: bool, at_once: int | None = None
 ) -> dict[str, Program]:
-    """The logits of a batch, by mode."""
+    """The logits of a batch, by mode: of all images at a time, and of so many."""
+    n = len(images)
     return {
-        mode: _evaluation(network, params, images, layout, compile_)
+        f"{mode} by {part}" if part < n else mode: _evaluation(
+            network, params, images, layout, compile_, part
+        )
+        for part in sorted({n, at_once or n}, reverse=True)
         for mode, layout, compile_ in _modes(compiled)
     }
 
@@ -95,15 +99,16 @@ def _step(
 
 
 def _evaluation(
-    network: str, params: Any, images: np.ndarray, layout: str, compile_: bool
+    network: str, params: Any, images: np.ndarray, layout: str, compile_: bool, part: int
 ) -> Program:
     f = _logits(network, _leaves(params, layout), layout)
     f = _compiled(f) if compile_ else f
-    x_bytes = _images(images)
+    parts = _images(images).split(part)
 
     def call():
         with torch.no_grad():
-            return f(x_bytes)
+            found = [f(x_bytes) for x_bytes in parts]
+            return found[0] if len(found) == 1 else torch.cat(found)
 
     return Program(waited(call), lambda: [numpy(call())])
 

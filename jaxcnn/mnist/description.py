@@ -9,6 +9,7 @@ logits follows of itself. K of a convolution is odd, and 3 where it is left out.
 """
 
 import functools
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -100,6 +101,17 @@ def read(model: str = "post") -> tuple[Layer, ...]:
             f"model {model!r} has {count:,} parameters: {_MOST_PARAMETERS:,} are the most"
         )
     return tuple(layers)
+
+
+def widest(model: str) -> int:
+    """The most numbers that one of its layers reads and writes of one image.
+
+    Examples:
+        >>> widest("wide") == 28 * 28 * (32 + 32)
+        True
+    """
+    sizes = [IMAGE_SIZE**2, *(math.prod(layer.output) for layer in read(model))]
+    return max(a + b for a, b in itertools.pairwise(sizes))
 
 
 def canonical(model: str) -> str:

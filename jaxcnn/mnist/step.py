@@ -9,6 +9,7 @@ examples, gathers them there, and scales them to floats: nothing but a few hundr
 crosses to the device per step.
 """
 
+import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -20,7 +21,11 @@ import optax
 import jaxcnn
 
 from ..pooling import Ties
+from . import description
 from .model import apply, pixels
+
+# What one layer reads and writes, in bytes, that the next one still finds in a processor's cache.
+_IN_CACHE = 2**23
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[["State", jax.Array, jax.Array], tuple["State", dict[str, jax.Array]]]
@@ -164,6 +169,24 @@ def make_chunk(step: Step) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
         return jax.lax.fori_loop(0, count, body, (state, metrics))
 
     return chunk
+
+
+def evaluation_batch(model: str = "post", dtype: Any = jnp.float32) -> int:
+    """How many images a forward pass on a CPU should take at a time: a power of two.
+
+    Nothing is kept for gradients, so what a layer writes is read once. It stays in the cache where
+    the widest layer reads and writes no more than 8 MB for all of the images.
+
+    Args:
+        model: whose layers, as for `model.apply`.
+        dtype: what they compute in.
+
+    Examples:
+        >>> evaluation_batch("post"), evaluation_batch("wide")
+        (256, 32)
+    """
+    bytes_of_an_image = description.widest(model) * jnp.dtype(dtype).itemsize
+    return 2 ** int(math.log2(max(1, _IN_CACHE / bytes_of_an_image)))
 
 
 def make_logits(

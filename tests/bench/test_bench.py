@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 import jaxcnn
+from jaxcnn import reference
 from jaxcnn._errors import CommandError
 from jaxcnn.bench import cases as table
 from jaxcnn.bench import networks, report, scaling, steps, timing
 from jaxcnn.bench.cases import CASES
+from jaxcnn.bench.program import difference
 from jaxcnn.cli.bench import Bench
 from tests.bench.made import TINY, has_color
 
@@ -73,6 +76,28 @@ def test_whole_networks_alone_and_in_a_loop(monkeypatch, capsys, tmp_path):
     assert (
         "networks, speed-up against automatic: geometric mean of 6 rows" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize("program", [steps.evaluation, partial(steps.evaluation_in_scan, count=2)])
+def test_an_evaluation_takes_as_many_images_at_a_time_as_the_trainer(program, monkeypatch):
+    monkeypatch.setattr(steps, "BATCH", 4)
+    monkeypatch.setattr(steps.batch, "__defaults__", (4, "post"))
+    monkeypatch.setattr(steps, "at_once", lambda *_: 2)
+    found, expected = (program("post", layers) for layers in (jaxcnn, reference))
+    assert difference(found.outputs(), expected.outputs()) < 1e-4
+    # Of the convolutions that are left to XLA and of those of oneDNN alike.
+    assert re.search(r"f32\[2,28,28,\d\]", found.text)
+    assert not re.search(r"f32\[4,28,28,\d\]", found.text)
+
+
+def test_as_many_at_a_time_as_divide_the_batch(monkeypatch):
+    from jaxcnn.bench import machine
+
+    monkeypatch.setattr(machine, "onednn_in", lambda _: True)
+    assert [steps.at_once(n, 128) for n in ("post", "wide", "resnet")] == [128, 32, 128]
+    assert [steps.at_once("wide", n, "bfloat16") for n in (128, 96)] == [64, 32]
+    monkeypatch.setattr(machine, "onednn_in", lambda _: False)
+    assert steps.at_once("wide", 128) == 128
 
 
 def test_list_names_the_rows_and_measures_nothing(monkeypatch, capsys):

@@ -57,10 +57,11 @@ def test_pytorch_makes_the_same_step_and_evaluation(network, monkeypatch):
             steps.alone(network, jaxcnn),
         ),
         (
-            torch_peer.evaluation_programs(network, params, batch[0], compiled=False),
+            torch_peer.evaluation_programs(network, params, batch[0], compiled=False, at_once=2),
             steps.evaluation(network, jaxcnn),
         ),
     ):
-        assert set(found) == {"NCHW eager", "channels_last eager"}
+        modes = {name.removesuffix(" by 2") for name in found}
+        assert modes == {"NCHW eager", "channels_last eager"}
         for p in found.values():
             assert difference(p.outputs(), expected.outputs()) < 1e-3

@@ -17,7 +17,14 @@ from jaxcnn.mnist.recipe import PUBLISHED_CURVE, RECIPES
 from jaxcnn.mnist.run import programs
 from jaxcnn.mnist.run.configuration import Configuration
 from jaxcnn.mnist.run.schedule import Schedule
-from jaxcnn.mnist.step import final_params, init_state, make_chunk, make_logits, make_step
+from jaxcnn.mnist.step import (
+    evaluation_batch,
+    final_params,
+    init_state,
+    make_chunk,
+    make_logits,
+    make_step,
+)
 
 EXAMPLES, BATCH = 24, 4
 
@@ -313,3 +320,19 @@ def test_logits_are_those_of_the_network_whatever_the_batches(examples):
     expected = jax.jit(model.apply)(params, images[:15, ..., None] / 255.0)
     np.testing.assert_allclose(logits.reshape(20, 10)[:15], expected, rtol=1e-9, atol=1e-12)
     assert not np.asarray(logits[3]).any()
+
+
+def test_an_evaluation_takes_as_many_images_as_stay_in_cache():
+    # 28 x 28 x (32 + 32) floats are 200 KB an image.
+    assert [evaluation_batch("wide", d) for d in ("float32", "bfloat16")] == [32, 64]
+    assert evaluation_batch("conv 1, pool 2") == 32 * evaluation_batch("conv 64")
+    assert evaluation_batch("conv 20000 1x1, pool 28") == 1
+
+
+@pytest.mark.parametrize(
+    ("engine", "devices", "images"), [("oneDNN", 1, 32), ("XLA", 1, 500), ("XLA", 8, 504)]
+)
+def test_only_an_evaluation_by_onednn_is_in_small_parts(engine, devices, images, monkeypatch):
+    monkeypatch.setattr(programs, "convolutions_by", lambda *_: engine)
+    wide = configuration("best", model="wide", dtype="float32")
+    assert programs.evaluation_batch(wide, devices) == images

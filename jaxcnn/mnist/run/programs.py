@@ -23,7 +23,8 @@ LAYERS = {"jaxcnn": jaxcnn, "reference": reference}
 # Steps between two looks at the loss, the signals and the bar, and the products of an image's
 # forward pass that all of them add up: under a second or two on a CPU.
 _CHUNK, _CHUNK_PRODUCTS = 50, 200_000_000
-EVALUATION_BATCH = 500
+# Images of an evaluation at a time, where no processor's cache has to hold them.
+_EVALUATION_BATCH = 500
 
 
 def new_state(
@@ -102,6 +103,17 @@ def convolutions_by(configuration: Configuration, devices: int) -> str:
     return engine.name(products(configuration), devices, configuration.dtype)
 
 
+def evaluation_batch(configuration: Configuration, devices: int) -> int:
+    """How many images of an evaluation all devices together take at a time.
+
+    By oneDNN as many as stay in the processor's cache. Without it XLA computes small batches on one
+    core alone.
+    """
+    if convolutions_by(configuration, devices) == "oneDNN":
+        return step.evaluation_batch(configuration.model, configuration.dtype)
+    return -(-_EVALUATION_BATCH // devices) * devices
+
+
 class Programs:
     """The compiled programs of a run over the data on its devices: a chunk of steps, and logits.
 
@@ -142,7 +154,7 @@ class Programs:
 
         whole = NamedSharding(mesh, PartitionSpec())
         self.like = distributed.like(jax.eval_shape(lambda: new_state(configuration)), mesh)
-        batch = -(-EVALUATION_BATCH // mesh.size) * mesh.size
+        batch = evaluation_batch(configuration, mesh.size)
         most = max(len(self.labels_of["validation"]), len(self.labels_of["test"]))
         self._evaluation_shape = (-(-most // batch), batch)
         order, evaluation = (
