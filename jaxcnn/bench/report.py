@@ -15,6 +15,33 @@ _HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of p
 _STEADY = 0.25
 
 
+def heading(machine: Mapping[str, Any]) -> str:
+    """What was measured on, and what the columns hold."""
+    lines = [
+        f"{machine['device']}; JAX {machine['jax']}, PyTorch {machine['torch'] or 'not measured'}"
+    ]
+    onednn = machine["onednn"]
+    engine = f"oneDNN in {' and '.join(onednn)}, else XLA" if onednn else "XLA"
+    lines.append(f"convolutions by {engine}")
+    if machine["tf32"]:
+        lines.append("float32 products have TF32's ten bits, in JAX and in PyTorch")
+    peak = machine["matrix_product_flops"] / 1e9
+    lines.append(f"a 2048-cubed float32 matrix product runs at {peak:.0f} GFLOP/s")
+    if not machine["asynchronous"]:
+        lines.append("JAX runs a program in the thread that calls it, as PyTorch does")
+    if machine["batch"]:
+        lines.append("Linux lets no thread interrupt another when it wakes (SCHED_BATCH)")
+    if machine["awake"]:
+        lines.append("every core is kept awake, by a process that gives way to all others")
+    lines.append("milliseconds, median ± half the distance of the quartiles")
+    return "\n".join(lines)
+
+
+def width(names: Iterable[str]) -> int:
+    """Of the column of names, each with its longest pass."""
+    return max(map(len, names)) + 10
+
+
 def header(width: int) -> str:
     """The table's first lines, for names of at most this width."""
     columns = f"{_HEADER[0]:>16}{_HEADER[1]:>16}{_HEADER[2]:>9}{_HEADER[3]:>16}{_HEADER[4]:>9}"

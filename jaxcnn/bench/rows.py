@@ -1,7 +1,8 @@
 """One row of the benchmark: programs that must agree, and then their times."""
 
 import dataclasses
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -220,3 +221,36 @@ def as_json(row: Row) -> dict[str, Any]:
         "times_faster_than_torch": row.torch_ratio,
         "torch_mode": row.best_torch,
     }
+
+
+def from_json(row: Mapping[str, Any]) -> Row:
+    """The row that `as_json` wrote."""
+    given: dict[str, Any] = {f.name: row[f.name] for f in dataclasses.fields(Row)}
+    given |= {name: Timing(tuple(given[name])) for name in ("hand", "automatic")}
+    given["torch"] = {mode: Timing(tuple(t)) for mode, t in given["torch"].items()}
+    return Row(**given)
+
+
+def together(rows: Sequence[Row]) -> Row:
+    """The same row of several processes as one, with the samples of all."""
+
+    def samples(timings: Iterable[Timing]) -> Timing:
+        return Timing(tuple(s for t in timings for s in t.samples))
+
+    first = rows[0]
+    seconds = {
+        name: statistics.median(found) if (found := _given(rows, name)) else None
+        for name in first.compile_seconds
+    }
+    return dataclasses.replace(
+        first,
+        hand=samples(row.hand for row in rows),
+        automatic=samples(row.automatic for row in rows),
+        torch={mode: samples(row.torch[mode] for row in rows) for mode in first.torch},
+        error=max(row.error for row in rows),
+        compile_seconds=seconds,
+    )
+
+
+def _given(rows: Sequence[Row], name: str) -> list[float]:
+    return [s for row in rows if (s := row.compile_seconds[name]) is not None]

@@ -21,13 +21,14 @@ from .rows import Disagreement, Row
 class Session:
     """The machine, its rate, and the options."""
 
-    def __init__(self, options: Options):
+    def __init__(self, options: Options, *, awake: bool = False):
         self.options = options
         self.torch = _torch(options)
         self.peak = machine.matrix_product_rate()
         self.machine: dict[str, Any] = machine.describe(self.torch) | {
             "matrix_product_flops": self.peak,
             "form": options.form,
+            "awake": awake,
         }
         # Off the CPU a float32 product has ten bits or fewer by default, in every program. A step's
         # gradients have gone through eight layers.
@@ -36,20 +37,8 @@ class Session:
 
     def compare(self, networks: Sequence[Whole], cases: Sequence[Case]) -> int:
         """Every row; returns the exit status, 1 where outputs disagree."""
-        names = [row.name for row in (*networks, *cases)]
-        width = max(map(len, names)) + 10
-        peer = self.machine["torch"] or "not measured"
-        print(f"{self.machine['device']}; JAX {self.machine['jax']}, PyTorch {peer}")
-        engine = f"oneDNN in {' and '.join(self.machine['onednn'])}, else XLA"
-        print(f"convolutions by {engine if self.machine['onednn'] else 'XLA'}")
-        if self.machine["tf32"]:
-            print("float32 products have TF32's ten bits, in JAX and in PyTorch")
-        print(f"a 2048-cubed float32 matrix product runs at {self.peak / 1e9:.0f} GFLOP/s")
-        if not self.machine["asynchronous"]:
-            print("JAX runs a program in the thread that calls it, as PyTorch does")
-        if self.machine["batch"]:
-            print("Linux lets no thread interrupt another when it wakes (SCHED_BATCH)")
-        print("milliseconds, median ± half the distance of the quartiles\n")
+        width = report.width(row.name for row in (*networks, *cases))
+        print(report.heading(self.machine) + "\n")
         print(report.header(width), flush=True)
         measured: list[Row] = []
         wrong: list[Disagreement] = []

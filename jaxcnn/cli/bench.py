@@ -34,9 +34,14 @@ class Bench(Options):
             from ..bench import compiled_for
 
             return compiled_for.run(self, whole, layers)
+        if self.processes > 1:
+            from ..bench import processes
+
+            return processes.compare(self)
         import jax
 
         from .. import lowering
+        from ..bench import awake
         from ..bench.session import Session
 
         if not self.scaling:
@@ -44,8 +49,12 @@ class Bench(Options):
             # and two cores as long again where both threads land on one. PyTorch stays in this one.
             jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-        with nullcontext() if self.form is None else lowering.using(self.form):
-            session = Session(self)
+        on_cpu = self.awake and jax.default_backend() == "cpu"
+        with (
+            nullcontext() if self.form is None else lowering.using(self.form),
+            awake.cores() if on_cpu else nullcontext(False) as kept_awake,
+        ):
+            session = Session(self, awake=kept_awake)
             return session.scale(steps) if self.scaling else session.compare(whole, layers)
 
     def _check(self) -> None:
@@ -56,6 +65,11 @@ class Bench(Options):
             raise CommandError(f"--form {self.form}: the forms are {', '.join(sorted(NAMES))}.")
         if self.repeats < 1:
             raise CommandError(f"--repeats {self.repeats}: it must be 1 or more.")
+        if self.processes < 1:
+            raise CommandError(f"--processes {self.processes}: it must be 1 or more.")
+        if self.processes > 1 and (self.scaling or self.compile_for is not None):
+            other = "--scaling" if self.scaling else f"--compile-for {self.compile_for}"
+            raise CommandError(f"--processes {self.processes}: {other} needs one; leave it out.")
         if not self.seconds > 0:
             raise CommandError(f"--seconds {self.seconds}: it must be more than 0.")
         for flag, path in (("--json", self.json), ("--plot", self.plot)):
