@@ -2,7 +2,9 @@
 
 A core without work is put to sleep, in a virtual machine lent to others, and waking it takes as
 long as a small layer does: now and then, so that the same program has two speeds. A process on
-each core that Linux runs only where there is nothing else to run keeps it from sleeping.
+each core that Linux runs only where there is nothing else to run keeps it from sleeping. Where
+several threads compute for milliseconds it does harm: Linux takes such a core for a busy one, and
+gives it no thread that waits for another. So whole networks are timed without.
 """
 
 import contextlib
@@ -26,7 +28,7 @@ while os.getppid() == parent:
 
 @contextlib.contextmanager
 def cores() -> Generator[bool]:
-    """Keep this process's cores awake; whether that could be done.
+    """Keep this process's cores awake; yields whether that could be done.
 
     Another system than Linux has no such processes, and some sandboxes do not let them be.
     """
@@ -37,6 +39,12 @@ def cores() -> Generator[bool]:
         spinning = [_spinning(core, stack) for core in os.sched_getaffinity(0)]
         # The line that each writes once it gives way to all others; none where it may not.
         yield all([process.stdout is not None and process.stdout.read(1) for process in spinning])
+
+
+def possible() -> bool:
+    """Whether they can be kept awake here."""
+    with cores() as kept_awake:
+        return kept_awake
 
 
 def _spinning(core: int, stack: contextlib.ExitStack) -> "subprocess.Popen[bytes]":

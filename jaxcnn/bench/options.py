@@ -57,8 +57,9 @@ class Options:
     """Processes that take so many samples each, one after the other: a process's luck with its
     threads and its memory decides the time of a small program."""
     awake: bool = True
-    """On a CPU, keep every core from sleeping between two programs, by a process that gives way to
-    all others: a sleeping core wakes more slowly than a small layer runs."""
+    """While single layers are timed on a CPU, keep every core from sleeping between two of them, by
+    a process that gives way to all others: a sleeping core wakes more slowly than a small layer
+    runs."""
     torch: bool = True
     """Measure PyTorch too, where it is installed."""
     torch_compile: Literal["networks", "all", "never"] = "networks"

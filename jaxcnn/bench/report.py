@@ -32,7 +32,7 @@ def heading(machine: Mapping[str, Any]) -> str:
     if machine["batch"]:
         lines.append("Linux lets no thread interrupt another when it wakes (SCHED_BATCH)")
     if machine["awake"]:
-        lines.append("every core is kept awake, by a process that gives way to all others")
+        lines.append("beside single layers every core is kept awake, by a process that gives way")
     lines.append("milliseconds, median ± half the distance of the quartiles")
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax
 import jaxcnn
 from jaxcnn import reference
 
-from . import machine, networks, report, rows, scaling, steps
+from . import awake, machine, networks, report, rows, scaling, steps
 from .cases import Case
 from .layers import layer_programs
 from .options import Options, Whole
@@ -21,14 +22,14 @@ from .rows import Disagreement, Row
 class Session:
     """The machine, its rate, and the options."""
 
-    def __init__(self, options: Options, *, awake: bool = False):
+    def __init__(self, options: Options):
         self.options = options
         self.torch = _torch(options)
         self.peak = machine.matrix_product_rate()
         self.machine: dict[str, Any] = machine.describe(self.torch) | {
             "matrix_product_flops": self.peak,
             "form": options.form,
-            "awake": awake,
+            "awake": options.awake and jax.default_backend() == "cpu" and awake.possible(),
         }
         # Off the CPU a float32 product has ten bits or fewer by default, in every program. A step's
         # gradients have gone through eight layers.
@@ -43,15 +44,9 @@ class Session:
         measured: list[Row] = []
         wrong: list[Disagreement] = []
         try:
-            for measuring in (*map(self._network, networks), *map(self._layer, cases)):
-                # A case that disagrees in one pass is not measured in the others.
-                try:
-                    for row in measuring:
-                        measured.append(row)
-                        print(report.line(row, width, self.peak), flush=True)
-                except Disagreement as disagreement:
-                    wrong.append(disagreement)
-                    print(f"WRONG {disagreement}", flush=True)
+            for row in self._each(networks, cases, wrong):
+                measured.append(row)
+                print(report.line(row, width, self.peak), flush=True)
         finally:
             # An interrupted run keeps what it has.
             self._write({"rows": [rows.as_json(row) for row in measured]})
@@ -98,6 +93,24 @@ class Session:
         if self.options.json is not None:
             text = json.dumps({"machine": self.machine, **result}, indent=1)
             self.options.json.write_text(text + "\n")
+
+    def _each(
+        self, networks: Sequence[Whole], cases: Sequence[Case], wrong: list[Disagreement]
+    ) -> Iterator[Row]:
+        """Every row, as it is measured; a case that disagrees in one pass has no other."""
+
+        def told(measuring: Iterator[Row]) -> Iterator[Row]:
+            try:
+                yield from measuring
+            except Disagreement as disagreement:
+                wrong.append(disagreement)
+                print(f"WRONG {disagreement}", flush=True)
+
+        for row in networks:
+            yield from told(self._network(row))
+        with awake.cores() if self.machine["awake"] else nullcontext():
+            for case in cases:
+                yield from told(self._layer(case))
 
     def _layer(self, case: Case) -> Iterator[Row]:
         try:

@@ -41,7 +41,6 @@ class Bench(Options):
         import jax
 
         from .. import lowering
-        from ..bench import awake
         from ..bench.session import Session
 
         if not self.scaling:
@@ -49,12 +48,8 @@ class Bench(Options):
             # and two cores as long again where both threads land on one. PyTorch stays in this one.
             jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-        on_cpu = self.awake and jax.default_backend() == "cpu"
-        with (
-            nullcontext() if self.form is None else lowering.using(self.form),
-            awake.cores() if on_cpu else nullcontext(False) as kept_awake,
-        ):
-            session = Session(self, awake=kept_awake)
+        with nullcontext() if self.form is None else lowering.using(self.form):
+            session = Session(self)
             return session.scale(steps) if self.scaling else session.compare(whole, layers)
 
     def _check(self) -> None:
