@@ -1,5 +1,6 @@
 """Cores that are kept awake: one process on each, which gives way, and which ends."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -55,7 +56,8 @@ def test_they_end_with_a_process_that_is_killed():
     )
     with parent:
         assert parent.stdout is not None
-        spinning = [int(line) for line in iter(lambda: parent.stdout.readline().strip(), "on")]
+        lines = itertools.takewhile(lambda line: line != "on\n", parent.stdout)
+        spinning = [int(line) for line in lines]
         assert spinning
         parent.kill()
     for pid in spinning:

@@ -108,8 +108,8 @@ def test_the_command_line_reads_the_flags_as_the_options_they_were(tmp_path):
 def test_two_real_processes(tmp_path, capfd):
     file = tmp_path / "rows.json"
     cases = ("dense/128-10/128",)
-    options = dict(cases=cases, repeats=2, seconds=0.01, torch=False, json=file)
-    assert Bench(**options, processes=2).run() == 0
+    bench = Bench(cases, processes=2, repeats=2, seconds=0.01, torch=False, json=file)
+    assert bench.run() == 0
     found = json.loads(file.read_text())
     assert found["machine"]["processes"] == 2
     assert [(r["case"], r["what"], len(r["hand"])) for r in found["rows"]] == [
