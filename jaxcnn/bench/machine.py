@@ -52,7 +52,8 @@ def describe(torch_peer: Any = None) -> dict[str, Any]:
 
 def onednn_in(dtype: str) -> bool:
     """Whether oneDNN computes convolutions of this dtype here."""
-    return jax.default_backend() == "cpu" and onednn.available(dtype)
+    cpu = jax.default_backend() == "cpu"
+    return cpu and onednn.wanted() and onednn.available(dtype)
 
 
 def _asynchronous() -> bool:

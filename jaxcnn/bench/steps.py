@@ -113,8 +113,8 @@ def evaluation_and_operands(
 
 def evaluation(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
     """The logits of one batch, as many images at a time as the trainer takes."""
-    _, *operands = evaluation_and_operands(network, layers, dtype)
-    return compiled(_evaluating(network, layers, dtype), *operands)
+    _, params, images = evaluation_and_operands(network, layers, dtype)
+    return compiled(_evaluating(network, layers, len(images), dtype), params, images)
 
 
 def evaluation_in_scan(
@@ -122,7 +122,7 @@ def evaluation_in_scan(
 ) -> Program:
     """The logits of `count` batches, at most `CHUNK`, in a loop. Its outputs are those of two."""
     images, _ = batch(2 * BATCH, network)
-    logits_of = _evaluating(network, layers, dtype)
+    logits_of = _evaluating(network, layers, BATCH, dtype)
 
     def logits(params: Any, images: jax.Array, order: jax.Array, count: jax.Array) -> jax.Array:
         def body(i: jax.Array, out: jax.Array) -> jax.Array:
@@ -147,13 +147,12 @@ def at_once(network: str, images: int, dtype: str = "float32") -> int:
 
 
 def _evaluating(
-    network: str, layers: ModuleType, dtype: str
+    network: str, layers: ModuleType, n: int, dtype: str
 ) -> Callable[[Any, jax.Array], jax.Array]:
-    """The logits of a batch: of the reference's all at a time, which is as fast or faster."""
+    """The logits of n images: of the reference's all at a time, which is as fast or faster."""
+    part = at_once(network, n, dtype) if layers is jaxcnn else n
 
     def logits(params: Any, images: jax.Array) -> jax.Array:
-        n = len(images)
-        part = at_once(network, n, dtype) if layers is jaxcnn else n
         if part == n:
             return _logits(network, params, images, layers)
         parts = images.reshape(n // part, part, *images.shape[1:])
