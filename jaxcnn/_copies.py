@@ -2,8 +2,10 @@
 
 JAX maps the two passes of a `custom_vjp` as they are: of copies of x that share w it computes dw
 for each, and then adds them up. As one batch they are added up while dw is computed; so is dx of
-one x under copies of w, whose outputs are more channels of one layer. Where both have copies, or a
-gradient of each copy is asked for (vmap of grad), nothing of this is done.
+one x under copies of w, whose outputs are more channels of one layer. Bias and activation of those
+wait until the copies are apart again: they are fused with the pass that sets them apart, and db is
+the sum of g as it comes. Where both have copies, or a gradient of each copy is asked for (vmap of
+grad), nothing of this is done.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,21 +16,28 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from .lowering import onto_channels
+from .activation import relu
+from .lowering import Activation, onto_channels
 
-Layer = Callable[..., jax.Array]
+Layer = Callable[[jax.Array, jax.Array, jax.Array | None, Activation], jax.Array]
 
 
 def over_copies(
-    layer: Layer, x: jax.Array, w: jax.Array, b: jax.Array | None, groups: int = 1
+    layer: Layer,
+    x: jax.Array,
+    w: jax.Array,
+    b: jax.Array | None,
+    activation: Activation,
+    groups: int = 1,
 ) -> jax.Array:
-    """`layer(x, w, b)`, its copies folded where `jax.vmap` is the innermost transformation.
+    """`layer(x, w, b, activation)`, its copies folded where `jax.vmap` is innermost.
 
     Args:
         layer: takes any number of batch axes in front of x, and channels last in all three.
         x: the input, or what vmap shows of it.
         w: the weights.
         b: the bias, or None.
+        activation: None, or "relu".
         groups: of channels that do not see each other.
     """
     operands = (x, w) if b is None else (x, w, b)
@@ -37,8 +46,8 @@ def over_copies(
         seen = _Seen()
         look_p.bind(*operands, seen=seen)
         if seen.x_alone or seen.w_alone:
-            return copies_p.bind(*operands, layer=layer, groups=groups)
-    return layer(x, w, b)
+            return copies_p.bind(*operands, layer=layer, activation=activation, groups=groups)
+    return layer(x, w, b, activation)
 
 
 class _Seen:
@@ -74,24 +83,29 @@ mlir.register_lowering(look_p, mlir.lower_fun(_first, multiple_results=False))
 
 
 def _folded(
-    operands: Sequence[Any], axes: Sequence[int | None], *, layer: Layer, groups: int
+    operands: Sequence[Any],
+    axes: Sequence[int | None],
+    *,
+    layer: Layer,
+    activation: Activation,
+    groups: int,
 ) -> tuple[jax.Array, int]:
     x, w, *b = operands
     x_axis, w_axis, *b_axes = axes
     if x_axis is not None:
-        return over_copies(layer, jnp.moveaxis(x, x_axis, 0), w, b[0] if b else None, groups), 0
+        bias = b[0] if b else None
+        return over_copies(layer, jnp.moveaxis(x, x_axis, 0), w, bias, activation, groups), 0
     assert w_axis is not None
     size = w.shape[w_axis]
-    bias = None
-    if b:
-        (bias,), (b_axis,) = b, b_axes
-        if b_axis is None:
-            bias, b_axis = jnp.broadcast_to(bias, (size, *bias.shape)), 0
-        bias = onto_channels(bias, b_axis, groups)
-    y = over_copies(layer, x, onto_channels(w, w_axis, groups), bias, groups)
+    y = over_copies(layer, x, onto_channels(w, w_axis, groups), None, None, groups)
     *lead, channels = y.shape
     y = jnp.moveaxis(y.reshape(*lead, groups, size, channels // (groups * size)), -2, 0)
-    return y.reshape(size, *lead, channels // size), 0
+    y = y.reshape(size, *lead, channels // size)
+    if b:
+        (bias,), (axis,) = b, b_axes
+        bias = bias[None] if axis is None else jnp.moveaxis(bias, axis, 0)
+        y = y + jnp.expand_dims(bias, tuple(range(1, y.ndim - 1)))
+    return y if activation is None else relu(y), 0
 
 
 batching.primitive_batchers[copies_p] = _folded

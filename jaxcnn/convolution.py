@@ -223,13 +223,14 @@ def convolved(x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation) -
     _checks.output(c.window.output_shape(n, k), n, k, c.window)
     if isinstance(c.precision, list):
         c = c.with_(precision=tuple(c.precision))  # a static record is hashable
-    return over_copies(partial(_on_one_batch_axis, c=c), x, w, b, c.groups)
+    return over_copies(partial(_on_one_batch_axis, c=c), x, w, b, c.activation, c.groups)
 
 
 def _on_one_batch_axis(
-    x: jax.Array, w: jax.Array, b: jax.Array | None, c: Correlation
+    x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activation, c: Correlation
 ) -> jax.Array:
     """The rule with the leading axes of x as one batch axis."""
+    c = c.with_(activation=activation)
     leading = x.shape[: x.ndim - w.ndim + 1]
     if len(leading) == 1:
         return _convolution(x, w, b, c)

@@ -13,7 +13,6 @@ Source: M. Rathi, Backpropagation in a Convolutional Neural Network (2018), with
 mean over the batch belongs to the loss.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -106,13 +105,7 @@ def dense(
     _checks.bias(b, w.shape[1])
     _checks.one_dtype("dense", x=x, w=w, b=b)
     _checks.activation("dense", activation, x)
-    return over_copies(partial(_on_any_axes, activation=activation), x, w, b)
-
-
-def _on_any_axes(
-    x: jax.Array, w: jax.Array, b: jax.Array | None, activation: Activation
-) -> jax.Array:
-    return _dense(x, w, b, activation)
+    return over_copies(_dense, x, w, b, activation)
 
 
 def _contract(left: jax.Array, right: jax.Array, axes: _Axes, out_sharding: Any = None):

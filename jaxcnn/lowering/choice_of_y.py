@@ -27,6 +27,8 @@ MOST_SUBPIXELS = 72
 MANY_INPUTS = 256
 # What each tap adds to each output is written down: at most so many times what is read.
 SUMS_OF_A_CHANNEL = 3
+# To so many outputs it pays where less is written than read: half of a vector of oneDNN's is idle.
+HALF_A_VECTOR = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
 WORTH_ALL_CORES = 2e7
 
@@ -92,7 +94,8 @@ def _is_taps(p: Problem) -> bool:
     window, (inputs, o), places = p.window, p.w[-2:], math.prod(p.k)
     plain = p.groups == 1 and p.dtype == jnp.float32
     unit = ones(window.strides, window.lhs_dilation)
-    few = o <= FEW_OUTPUTS and places * o <= SUMS_OF_A_CHANNEL * inputs
+    few = o <= HALF_A_VECTOR and places * o <= inputs
+    few |= o <= FEW_OUTPUTS and places * o <= SUMS_OF_A_CHANNEL * inputs
     return plain and unit and places > 1 and few
 
 

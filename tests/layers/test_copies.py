@@ -131,6 +131,15 @@ def test_what_shares_an_operand_is_summed_in_one_correlation():
     assert (1, (2, 5, 5, 4 * COPIES), (3, 3, 4 * COPIES, 2)) in backward  # dx likewise
 
 
+def test_bias_and_activation_wait_until_the_copies_are_apart():
+    """In the sum itself they would leave a transposed y, which db has to set apart once more."""
+    x, w, b = jnp.ones((2, 5, 5, 2)), jnp.ones((COPIES, 3, 3, 2, 4)), jnp.ones((COPIES, 4))
+    mapped = jax.vmap(lambda w, b: jaxcnn.conv(x, w, b, activation="relu"))
+    assert sums(mapped, w, b) == [(1, (2, 5, 5, 2), (3, 3, 2, 4 * COPIES))]
+    text = str(jax.make_jaxpr(jax.grad(lambda b: jnp.sum(mapped(w, b))))(b))
+    assert f"[{COPIES},4] = reduce_sum" in text
+
+
 def test_a_gradient_of_every_copy_keeps_them_apart():
     x, w = jnp.ones((COPIES, 2, 5, 5, 2)), jnp.ones((3, 3, 2, 4))
 
