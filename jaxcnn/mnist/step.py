@@ -25,7 +25,7 @@ from . import description
 from .model import apply, pixels
 
 # What one layer reads and writes, in bytes, that the next one still finds in a processor's cache.
-_IN_CACHE = 2**23
+_IN_CACHE = 2**24
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 Step = Callable[["State", jax.Array, jax.Array], tuple["State", dict[str, jax.Array]]]
@@ -175,7 +175,7 @@ def evaluation_batch(model: str = "post", dtype: Any = jnp.float32) -> int:
     """How many images a forward pass on a CPU should take at a time: a power of two.
 
     Nothing is kept for gradients, so what a layer writes is read once. It stays in the cache where
-    the widest layer reads and writes no more than 8 MB for all of the images.
+    the widest layer reads and writes no more than 16 MB for all of the images.
 
     Args:
         model: whose layers, as for `model.apply`.
@@ -183,7 +183,7 @@ def evaluation_batch(model: str = "post", dtype: Any = jnp.float32) -> int:
 
     Examples:
         >>> evaluation_batch("post"), evaluation_batch("wide")
-        (256, 32)
+        (512, 64)
     """
     bytes_of_an_image = description.widest(model) * jnp.dtype(dtype).itemsize
     return 2 ** int(math.log2(max(1, _IN_CACHE / bytes_of_an_image)))

@@ -94,8 +94,8 @@ def test_as_many_at_a_time_as_divide_the_batch(monkeypatch):
     from jaxcnn.bench import machine
 
     monkeypatch.setattr(machine, "onednn_in", lambda _: True)
-    assert [steps.at_once(n, 128) for n in ("post", "wide", "resnet")] == [128, 32, 128]
-    assert [steps.at_once("wide", n, "bfloat16") for n in (128, 96)] == [64, 32]
+    assert [steps.at_once(n, 128) for n in ("post", "wide", "resnet")] == [128, 64, 128]
+    assert [steps.at_once("wide", n, "bfloat16") for n in (128, 96)] == [128, 32]
     monkeypatch.setattr(machine, "onednn_in", lambda _: False)
     assert steps.at_once("wide", 128) == 128
 

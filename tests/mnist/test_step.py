@@ -324,13 +324,13 @@ def test_logits_are_those_of_the_network_whatever_the_batches(examples):
 
 def test_an_evaluation_takes_as_many_images_as_stay_in_cache():
     # 28 x 28 x (32 + 32) floats are 200 KB an image.
-    assert [evaluation_batch("wide", d) for d in ("float32", "bfloat16")] == [32, 64]
+    assert [evaluation_batch("wide", d) for d in ("float32", "bfloat16")] == [64, 128]
     assert evaluation_batch("conv 1, pool 2") == 32 * evaluation_batch("conv 64")
     assert evaluation_batch("conv 20000 1x1, pool 28") == 1
 
 
 @pytest.mark.parametrize(
-    ("engine", "devices", "images"), [("oneDNN", 1, 32), ("XLA", 1, 500), ("XLA", 8, 504)]
+    ("engine", "devices", "images"), [("oneDNN", 1, 64), ("XLA", 1, 500), ("XLA", 8, 504)]
 )
 def test_only_an_evaluation_by_onednn_is_in_small_parts(engine, devices, images, monkeypatch):
     monkeypatch.setattr(programs, "convolutions_by", lambda *_: engine)
