@@ -116,3 +116,20 @@ def final_digest(folder: Path) -> tuple[int, str]:
     step = checkpoint_steps(folder)[-1]
     note = json.loads((folder / "checkpoints" / str(step) / "note" / "metadata").read_text())
     return step, note["digest"]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Until it is true; fails where that takes too long."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether it is gone, or waits to be collected by whoever has it now."""
+    try:
+        with open(f"/proc/{pid}/stat") as line:
+            return line.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

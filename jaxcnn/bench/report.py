@@ -9,10 +9,12 @@ from .rows import Row
 from .scaling import Scaling
 from .timing import Timing
 
-_HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of peak")
+_HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of peak", "apart")
 
 # A row whose samples spread by more says little.
 _STEADY = 0.25
+# Cores that are so much farther from each other than at another time do not share a cache.
+_FAR = 1.5
 
 
 def heading(machine: Mapping[str, Any]) -> str:
@@ -34,6 +36,7 @@ def heading(machine: Mapping[str, Any]) -> str:
     if machine["awake"]:
         lines.append("beside single layers every core is kept awake, by a process that gives way")
     lines.append("milliseconds, median ± half the distance of the quartiles")
+    lines.append("apart: microseconds that a byte takes from the first core to the last and back")
     return "\n".join(lines)
 
 
@@ -45,7 +48,7 @@ def width(names: Iterable[str]) -> int:
 def header(width: int) -> str:
     """The table's first lines, for names of at most this width."""
     columns = f"{_HEADER[0]:>16}{_HEADER[1]:>16}{_HEADER[2]:>9}{_HEADER[3]:>16}{_HEADER[4]:>9}"
-    line = f"{'case':<{width}}{columns}{_HEADER[5]:>9}"
+    line = f"{'case':<{width}}{columns}{_HEADER[5]:>9}{_HEADER[6]:>7}"
     return f"{line}\n{'-' * len(line)}"
 
 
@@ -61,6 +64,7 @@ def line(row: Row, width: int, peak: float) -> str:
     else:
         text += f"{_time(row.torch[mode])}{times(row.torch_ratio):>9}"
     text += f"{row.rate / peak:>9.0%}" if row.rate is not None else f"{'-':>9}"
+    text += f"{1e6 * max(row.apart):>7.2f}" if row.apart else f"{'-':>7}"
     return f"{text}  {mode}" if mode else text
 
 
@@ -113,6 +117,15 @@ def summary(rows: Sequence[Row]) -> str:
         lines.append(
             f"{busy} of {len(rows)} rows spread by more than {_STEADY:.0%}: other programs ran"
             " beside them; believe them only when they come out the same on an idle machine"
+        )
+    distances = [d for row in rows for d in row.apart]
+    near = min(distances, default=0.0)
+    far = sum(max(row.apart, default=0.0) > _FAR * near for row in rows)
+    if far:
+        lines.append(
+            f"{far} of {len(rows)} rows were timed while the cores were up to"
+            f" {1e6 * max(distances):.2f} us apart, not {1e6 * near:.2f}: what one thread hands to"
+            " another is slower then"
         )
     compiled = [(row.compile_seconds.get("hand") or 0.0, row) for row in rows]
     if compiled:

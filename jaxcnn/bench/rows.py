@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .distance import Distance, unknown
 from .program import Program, difference
 from .timing import Timing, interleaved
 
@@ -27,6 +28,7 @@ class Row:
         flops: of one call, or None.
         compile_seconds: of "hand" and "automatic".
         peak_bytes: of "hand" and "automatic", see `Program`.
+        apart: how far the cores were from each other, in seconds, before and after: see `distance`.
     """
 
     case: str
@@ -38,6 +40,7 @@ class Row:
     flops: int | None = None
     compile_seconds: Mapping[str, float | None] = field(default_factory=dict)
     peak_bytes: Mapping[str, int | None] = field(default_factory=dict)
+    apart: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -89,6 +92,7 @@ def measure(
     repeats: int,
     seconds: float,
     flops: int | None = None,
+    distance: Distance = unknown,
 ) -> Row:
     """Compare the outputs of every program with the automatic one's, then time them in turn.
 
@@ -102,6 +106,7 @@ def measure(
         repeats: see `interleaved`, as is seconds.
         seconds: a program.
         flops: of one call.
+        distance: of the cores.
 
     Raises:
         Disagreement: outputs differ.
@@ -110,8 +115,10 @@ def measure(
     calls = {name: p.call for name, p in {"hand": hand, "automatic": automatic, **torch}.items()}
 
     def timed() -> Row:
+        before = distance()
         times = interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
-        return _row(case, what, times, (hand, automatic), torch, error, flops)
+        apart = before, distance()
+        return _row(case, what, times, (hand, automatic), torch, error, flops, apart)
 
     row = timed()
     return timed() if row.ratio < _SLOWER else row
@@ -129,6 +136,7 @@ def measure_step(
     repeats: int,
     seconds: float,
     flops: int,
+    distance: Distance = unknown,
 ) -> tuple[Row, Row]:
     """A whole network's pass alone and in a loop, all of its programs timed in the same turns.
 
@@ -146,6 +154,7 @@ def measure_step(
         repeats: samples of each program.
         seconds: a program.
         flops: of one of them.
+        distance: of the cores.
 
     Raises:
         Disagreement: outputs differ.
@@ -157,14 +166,16 @@ def measure_step(
     # The slowest comes last in a turn, and in the first few turns only.
     programs["automatic in scan"] = scan[1]
     calls = {name: p.call for name, p in programs.items()}
+    before = distance()
     times = interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
+    apart = before, distance()
     in_scan = times | {
         "hand": times["hand in scan"] / steps[0],
         "automatic": times["automatic in scan"] / steps[1],
     }
     return (
-        _row(case, "alone", times, alone, torch, alone_error, flops),
-        _row(case, "scan", in_scan, scan, torch, scan_error, flops),
+        _row(case, "alone", times, alone, torch, alone_error, flops, apart),
+        _row(case, "scan", in_scan, scan, torch, scan_error, flops, apart),
     )
 
 
@@ -194,6 +205,7 @@ def _row(
     torch: Mapping[str, Program],
     error: float,
     flops: int | None,
+    apart: tuple[float | None, ...],
 ) -> Row:
     hand, automatic = programs
     return Row(
@@ -206,6 +218,7 @@ def _row(
         flops,
         {"hand": hand.compile_seconds, "automatic": automatic.compile_seconds},
         {"hand": hand.peak_bytes, "automatic": automatic.peak_bytes},
+        tuple(d for d in apart if d is not None),
     )
 
 
@@ -228,6 +241,7 @@ def from_json(row: Mapping[str, Any]) -> Row:
     given: dict[str, Any] = {f.name: row[f.name] for f in dataclasses.fields(Row)}
     given |= {name: Timing(tuple(given[name])) for name in ("hand", "automatic")}
     given["torch"] = {mode: Timing(tuple(t)) for mode, t in given["torch"].items()}
+    given["apart"] = tuple(given["apart"])
     return Row(**given)
 
 
@@ -249,6 +263,7 @@ def together(rows: Sequence[Row]) -> Row:
         torch={mode: samples(row.torch[mode] for row in rows) for mode in first.torch},
         error=max(row.error for row in rows),
         compile_seconds=seconds,
+        apart=tuple(d for row in rows for d in row.apart),
     )
 
 

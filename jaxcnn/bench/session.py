@@ -11,8 +11,9 @@ import jax
 import jaxcnn
 from jaxcnn import reference
 
-from . import awake, machine, networks, report, rows, scaling, steps
+from . import awake, distance, machine, networks, report, rows, scaling, steps
 from .cases import Case
+from .distance import Distance
 from .layers import layer_programs
 from .options import Options, Whole
 from .program import Program
@@ -106,13 +107,14 @@ class Session:
                 wrong.append(disagreement)
                 print(f"WRONG {disagreement}", flush=True)
 
-        for row in networks:
-            yield from told(self._network(row))
-        with awake.cores() if self.machine["awake"] else nullcontext():
-            for case in cases:
-                yield from told(self._layer(case))
+        with distance.of_cores() as apart:
+            for row in networks:
+                yield from told(self._network(row, apart))
+            with awake.cores() if self.machine["awake"] else nullcontext():
+                for case in cases:
+                    yield from told(self._layer(case, apart))
 
-    def _layer(self, case: Case) -> Iterator[Row]:
+    def _layer(self, case: Case, apart: Distance) -> Iterator[Row]:
         try:
             hand = layer_programs(case, jaxcnn)
         except (TypeError, ValueError) as error:
@@ -137,9 +139,10 @@ class Session:
                 repeats=self.options.repeats,
                 seconds=self.options.seconds,
                 flops=None if what == "both" else case.flops,
+                distance=apart,
             )
 
-    def _network(self, row: Whole) -> Iterator[Row]:
+    def _network(self, row: Whole, apart: Distance) -> Iterator[Row]:
         network, dtype = row.network, row.dtype
         if row.kind in ("vmap", "per_example"):
             hand, automatic = (
@@ -154,6 +157,7 @@ class Session:
                 tolerance=self.tolerance["step"],
                 repeats=self.options.repeats,
                 seconds=2 * self.options.seconds,
+                distance=apart,
             )
             return
         one, loop = {
@@ -193,6 +197,7 @@ class Session:
             repeats=self.options.repeats,
             seconds=2 * self.options.seconds,
             flops=networks.flops(network, steps.BATCH)[row.kind],
+            distance=apart,
         )
 
     def _in_float32(self, one: Any, loop: Any, network: str) -> tuple[Program, Program]:

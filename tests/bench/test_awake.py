@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from jaxcnn.bench import awake
+from tests.processes import has_ended, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux alone has SCHED_IDLE")
 
@@ -34,7 +34,7 @@ def test_each_core_has_a_process_that_gives_way_to_all_others(started):
         assert set(started) == os.sched_getaffinity(0)
         for core, process in started.items():
             assert os.sched_getscheduler(process.pid) == os.SCHED_IDLE
-            _wait_until(lambda p=process, c=core: os.sched_getaffinity(p.pid) == {c})
+            wait_until(lambda p=process, c=core: os.sched_getaffinity(p.pid) == {c})
             assert process.poll() is None
     assert all(process.poll() == -signal.SIGKILL for process in started.values())
 
@@ -61,20 +61,4 @@ def test_they_end_with_a_process_that_is_killed():
         assert spinning
         parent.kill()
     for pid in spinning:
-        _wait_until(lambda pid=pid: _ended(pid))
-
-
-def _ended(pid):
-    """Whether it is gone, or waits to be collected by whoever has it now."""
-    try:
-        with open(f"/proc/{pid}/stat") as line:
-            return line.read().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def _wait_until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+        wait_until(lambda pid=pid: has_ended(pid))

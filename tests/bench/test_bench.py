@@ -56,6 +56,7 @@ def test_it_writes_what_it_measured(tiny, capsys, tmp_path):
         assert r["times_faster_than_automatic"] == pytest.approx(ratio)
         assert r["compile_seconds"]["hand"] > 0
         assert r["error"] < 1e-5
+        assert all(1e-8 < seconds < 1e-3 for seconds in r["apart"])
         assert re.search(rf"^{r['case']} {r['what']} .* {report.times(ratio)} ", out, re.MULTILINE)
     assert "geometric mean of 8 rows" in out
     assert has_color(picture, (0x44, 0x77, 0xAA))

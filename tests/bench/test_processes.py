@@ -47,12 +47,21 @@ def finished(monkeypatch, tmp_path):
 
 
 def test_a_row_is_read_as_it_was_written():
-    known = row([1.0, 2.0], [3.0], {"NCHW eager": [4.0]}, compile_seconds={"hand": 0.5})
+    known = row(
+        [1.0, 2.0], [3.0], {"NCHW eager": [4.0]}, compile_seconds={"hand": 0.5}, apart=(1e-7,)
+    )
     assert rows.from_json(json.loads(json.dumps(rows.as_json(known)))) == known
 
 
 def test_the_samples_of_all_processes_are_put_together(finished, tmp_path, capfd):
-    first = row([1.0], [3.0], {"eager": [4.0]}, error=1e-6, compile_seconds={"hand": 1.0})
+    first = row(
+        [1.0],
+        [3.0],
+        {"eager": [4.0]},
+        error=1e-6,
+        compile_seconds={"hand": 1.0},
+        apart=(1e-7, 2e-7),
+    )
     second = row([9.0, 2.0], [3.0], {"eager": [2.0]}, error=2e-6, compile_seconds={"hand": 3.0})
     alone = row([1.0], [1.0], case="conv/b")
     calls = finished((0, [first, alone]), (0, [second]))
@@ -68,6 +77,7 @@ def test_the_samples_of_all_processes_are_put_together(finished, tmp_path, capfd
     assert found.torch == {"eager": Timing((4.0, 2.0))}
     assert found.error == 2e-6
     assert found.compile_seconds == {"hand": 2.0}
+    assert found.apart == (1e-7, 2e-7)
     out = capfd.readouterr().out
     assert "the samples of 2 processes together" in out
     assert "conv/a dx" in out

@@ -92,15 +92,24 @@ def test_summary_of_known_times():
     )
 
 
+def test_rows_that_were_timed_while_the_cores_were_far_from_each_other_are_counted():
+    near, nearly, far = (
+        row([1.0], [1.0], apart=a) for a in ((2e-7, 2e-7), (2.5e-7,), (2e-7, 6e-7))
+    )
+    words = "1 of 4 rows were timed while the cores were up to 0.60 us apart, not 0.20"
+    assert words in report.summary([near, nearly, far, row([1.0], [1.0])])
+    assert "apart" not in report.summary([near, nearly, row([1.0], [1.0])])
+
+
 def test_line_of_known_times():
-    known = row([0.002], [0.01], {"NCHW eager": [0.001]}, flops=4000)
+    known = row([0.002], [0.01], {"NCHW eager": [0.001]}, flops=4000, apart=(2.5e-7, 6.5e-7))
     words = report.line(known, 20, peak=8e6).split()
     assert words == [
         *("conv/a", "dx", "2.00", "±0%", "10.0", "±0%", "5.00x"),
-        *("1.00", "±0%", "0.50x", "25%"),
+        *("1.00", "±0%", "0.50x", "25%", "0.65"),
         *("NCHW", "eager"),
     ]
-    assert report.line(row([0.002], [0.01]), 20, peak=1.0).split()[-3:] == ["-", "-", "-"]
+    assert report.line(row([0.002], [0.01]), 20, peak=1.0).split()[-4:] == ["-"] * 4
 
 
 def test_the_picture_has_every_ratio_as_a_number(tmp_path, monkeypatch):
