@@ -1,6 +1,7 @@
 """Real `jaxcnn` processes on the bundled digits: started, watched, killed, none left behind."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -133,3 +134,15 @@ def has_ended(pid: int) -> bool:
             return line.read().rsplit(")", 1)[1].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def started_by_one_that_is_killed(words: str) -> list[int]:
+    """Who was started by Python lines that print each one's number, then "on", and are killed."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        assert parent.stdout is not None
+        pids = [int(line) for line in itertools.takewhile(lambda s: s != "on\n", parent.stdout)]
+        parent.kill()
+    return pids

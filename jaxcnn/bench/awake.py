@@ -1,10 +1,10 @@
 """The processor's cores kept awake while short programs are timed.
 
 A core without work is put to sleep, in a virtual machine lent to others, and waking it takes as
-long as a small layer does: now and then, so that the same program has two speeds. A process on
-each core that Linux runs only where there is nothing else to run keeps it from sleeping. Where
-several threads compute for milliseconds it does harm, probably because Linux takes such a core for
-a busy one, and gives it no thread that waits for another. So whole networks are timed without.
+long as a small layer does. A process on each core that Linux runs only where there is nothing else
+to run keeps it from sleeping. Where several threads compute for milliseconds it does harm, probably
+because Linux takes such a core for a busy one, and gives it no thread that waits for another. So
+whole networks are timed without.
 """
 
 import contextlib

@@ -1,8 +1,9 @@
 """How far two cores are from each other: the seconds that a byte takes there and back.
 
-A virtual machine's cores are moved about. While two of them share a last-level cache, a program
-whose parts are handed from thread to thread runs at one speed, and while they do not, at another;
-that lasts for seconds or minutes, and no figure of the operating system shows it.
+A virtual machine's cores are moved about. While two of them are near each other, a program whose
+parts are handed from thread to thread runs at one speed, and while they are far, probably without a
+last-level cache that both share, at another; that lasts for seconds or minutes, and no figure of
+the operating system shows it.
 """
 
 import contextlib

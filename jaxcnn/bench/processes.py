@@ -1,8 +1,8 @@
 """The benchmark in several processes, one after the other, their samples put together.
 
-Where Linux puts a process's threads and its memory, and what else the machine does in those
-minutes, decides the time of a small program by a factor of up to two; in a single process all
-samples of a row have the same luck.
+Where Linux puts a process's threads and its memory, how far the cores are from each other in those
+minutes, and what else the machine does, decide the time of a small program by a factor of up to
+two; in a single process all samples of a row have the same luck.
 """
 
 import dataclasses

@@ -13,7 +13,7 @@ _HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of p
 
 # A row whose samples spread by more says little.
 _STEADY = 0.25
-# Cores that are so much farther from each other than at another time do not share a cache.
+# So many times as far from each other as at the nearest, cores are far.
 _FAR = 1.5
 
 

@@ -1,15 +1,12 @@
 """Cores that are kept awake: one process on each, which gives way, and which ends."""
 
-import itertools
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from jaxcnn.bench import awake
-from tests.processes import has_ended, wait_until
+from tests.processes import has_ended, started_by_one_that_is_killed, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux alone has SCHED_IDLE")
 
@@ -51,14 +48,7 @@ def test_they_end_with_a_process_that_is_killed():
     words = "from jaxcnn.bench import awake; s = awake._spinning\n"
     words += "def told(core, stack):\n p = s(core, stack); print(p.pid, flush=True); return p\n"
     words += "awake._spinning = told\nwith awake.cores():\n print('on', flush=True); input()\n"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with parent:
-        assert parent.stdout is not None
-        lines = itertools.takewhile(lambda line: line != "on\n", parent.stdout)
-        spinning = [int(line) for line in lines]
-        assert spinning
-        parent.kill()
+    spinning = started_by_one_that_is_killed(words)
+    assert spinning
     for pid in spinning:
         wait_until(lambda pid=pid: has_ended(pid))

@@ -2,12 +2,11 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
 from jaxcnn.bench import distance
-from tests.processes import has_ended, wait_until
+from tests.processes import has_ended, started_by_one_that_is_killed, wait_until
 
 linux = hasattr(os, "memfd_create") and len(os.sched_getaffinity(0)) > 1
 pytestmark = pytest.mark.skipif(not linux, reason="Linux alone has cores to be chosen")
@@ -33,7 +32,7 @@ def test_a_byte_goes_from_core_to_core_and_back(started):
         assert os.sched_getaffinity(process.pid) == {max(cores)}
         for _ in range(3):
             seconds = measured()
-            # Light goes 15 m in 50 ns; a thread that sleeps takes ten times 10 us to wake.
+            # A cache's line takes tens of nanoseconds, waking a thread tens of microseconds.
             assert seconds is not None
             assert 5e-8 < seconds < 1e-4
             assert os.sched_getaffinity(0) == cores
@@ -66,12 +65,5 @@ def test_what_answers_ends_with_a_process_that_is_killed():
     words += "def told(*a, **k):\n p = start(*a, **k); print(p.pid, flush=True); return p\n"
     words += "distance.subprocess.Popen = told\n"
     words += "with distance.of_cores() as d: d(); print('on', flush=True); input()\n"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        assert parent.stdout.readline() == "on\n"
-        parent.kill()
+    (pid,) = started_by_one_that_is_killed(words)
     wait_until(lambda: has_ended(pid))
