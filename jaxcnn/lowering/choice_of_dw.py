@@ -29,8 +29,9 @@ MOST_PATCHES = 27
 MANY_OUTPUTS = 32
 OUTPUTS_OF_A_CHANNEL = 20
 # One example is too little for oneDNN to share out: to so many outputs any that are fewer are soon
-# written.
+# written, tap by tap.
 OUTPUTS_OF_ONE_EXAMPLE = 256
+TAPS_OF_ONE_EXAMPLE = 9
 MOST_PATCHES_OF_A_LINE = 12
 # dw by oneDNN copies what every tap sees: for fewer products of channels, or of fewer channels on
 # one axis or three, there is too little to compute for that.
@@ -112,7 +113,7 @@ def _is_patches(p: Problem) -> bool:
     if len(p.k) == 1:
         many, most = o > FEW_OUTPUTS, MOST_PATCHES_OF_A_LINE
     elif len(p.k) == 2 and p.x[0] == 1 and o >= OUTPUTS_OF_ONE_EXAMPLE:
-        many, most = True, o
+        many, most = math.prod(p.k) <= TAPS_OF_ONE_EXAMPLE, o
     else:
         many, most = o >= max(MANY_OUTPUTS, OUTPUTS_OF_A_CHANNEL * inputs), MOST_PATCHES
     return many and p.groups == 1 and _in_cache(p) and inputs * math.prod(p.k) <= most
