@@ -17,6 +17,7 @@ from .form import (
     always,
     is_shifted,
     ones,
+    patches,
 )
 from .parts import parts_in_cache
 
@@ -28,10 +29,10 @@ MOST_PAIRS = 64
 MOST_PATCHES = 27
 MANY_OUTPUTS = 32
 OUTPUTS_OF_A_CHANNEL = 20
-# One example is too little for oneDNN to share out: to so many outputs any that are fewer are soon
-# written, tap by tap.
+# Of one example that means to so many outputs; by more taps it is as soon done by XLA's own.
 OUTPUTS_OF_ONE_EXAMPLE = 256
-TAPS_OF_ONE_EXAMPLE = 9
+# So many elements that all taps see one core has written before oneDNN has begun.
+FEW_PATCHES = 2.2e4
 MOST_PATCHES_OF_A_LINE = 12
 # dw by oneDNN copies what every tap sees: for fewer products of channels, or of fewer channels on
 # one axis or three, there is too little to compute for that.
@@ -112,11 +113,20 @@ def _is_patches(p: Problem) -> bool:
     inputs, o = p.x[-1], p.w[-1]
     if len(p.k) == 1:
         many, most = o > FEW_OUTPUTS, MOST_PATCHES_OF_A_LINE
-    elif len(p.k) == 2 and p.x[0] == 1 and o >= OUTPUTS_OF_ONE_EXAMPLE:
-        many, most = math.prod(p.k) <= TAPS_OF_ONE_EXAMPLE, o
     else:
         many, most = o >= max(MANY_OUTPUTS, OUTPUTS_OF_A_CHANNEL * inputs), MOST_PATCHES
     return many and p.groups == 1 and _in_cache(p) and inputs * math.prod(p.k) <= most
+
+
+def _is_few_patches(p: Problem) -> bool:
+    few = patches(p) <= FEW_PATCHES or (_is_one_example(p) and patches(p) < math.inf)
+    return few and _in_cache(p)
+
+
+def _is_one_example(p: Problem) -> bool:
+    one = p.x[0] == 1 and len(p.k) == 2 and p.groups == 1 and _in_cache(p)
+    o = p.w[-1]
+    return one and o >= OUTPUTS_OF_ONE_EXAMPLE and p.x[-1] * math.prod(p.k) <= o
 
 
 def _is_pairs(p: Problem) -> bool:
@@ -180,6 +190,8 @@ FORMS_OF_DW = (
     Form("product", _is_pointwise, forms_of_dw.product),
     Form("planes", _is_few_examples, forms_of_dw.planes),
     Form("patches", _is_patches, forms_of_dw.patches),
+    Form("patches", _is_few_patches, forms_of_dw.patches),
+    Form("plain", _is_one_example, plain.correlation),
     Form("exchanged", _is_narrower, forms_of_dw.exchanged),
     Form("split", _is_wide_groups, forms_of_dw.split),
     Form("onednn", _is_onednn_dw, onednn.run),

@@ -13,8 +13,10 @@ from .form import (
     MOST_GROUPS,
     Form,
     always,
+    flops,
     is_shifted,
     ones,
+    patches,
 )
 from .tile import tile
 
@@ -31,10 +33,17 @@ SUMS_OF_A_CHANNEL = 3
 HALF_A_VECTOR = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
 WORTH_ALL_CORES = 2e7
-
-
-def _flops(p: Problem) -> int:
-    return 2 * math.prod((*p.m, *p.w[:-1], p.x[0], p.w[-1]))
+# And less than this before oneDNN has shared it out: of layers as wide as ENOUGH_CHANNELS, of wider
+# ones, of one channel to many or 1x1, which XLA makes a matrix product, and of one wide example.
+LITTLE, LITTLE_AND_WIDE, LITTLE_PRODUCT, LITTLE_OF_ONE = 2e6, 5e6, 7e6, 1.5e7
+ENOUGH_CHANNELS = 8
+MANY_CHANNELS = 32
+# XLA's own skips the zeros of a dilated input; all other ways are several convolutions.
+ENOUGH_CHANNELS_OF_DILATED = 3
+# So many elements that all taps see one core has written as soon; or so many, for a y so much
+# larger.
+FEW_PATCHES = 4e4
+FEW_PATCHES_OF_MANY_OUTPUTS, OUTPUTS_OF_A_PATCH = 6e4, 8
 
 
 def _is_few_products(p: Problem) -> bool:
@@ -86,7 +95,7 @@ def _is_all_cores(p: Problem) -> bool:
         _is_dense_image(p)
         and wide
         and forms_of_y.more_rows(p.x, p.w, p.window) == 1
-        and _flops(p) > WORTH_ALL_CORES
+        and flops(p) > WORTH_ALL_CORES
     )
 
 
@@ -97,6 +106,33 @@ def _is_taps(p: Problem) -> bool:
     few = o <= HALF_A_VECTOR and places * o <= inputs
     few |= o <= FEW_OUTPUTS and places * o <= SUMS_OF_A_CHANNEL * inputs
     return plain and unit and places > 1 and few
+
+
+def _is_few_patches(p: Problem) -> bool:
+    size, inputs, o = patches(p), math.prod(p.w[:-1]), p.w[-1]
+    many = OUTPUTS_OF_A_PATCH * inputs <= o and size <= FEW_PATCHES_OF_MANY_OUTPUTS
+    return many or (o >= ENOUGH_CHANNELS and size <= FEW_PATCHES)
+
+
+def _is_little(p: Problem) -> bool:
+    dense = p.groups == 1 and p.dtype == jnp.float32 and len(p.k) <= 2
+    return dense and flops(p) <= _little(p)
+
+
+def _little(p: Problem) -> float:
+    inputs, o = p.w[-2:]
+    fewest = min(inputs, o)
+    if not ones(p.window.lhs_dilation):
+        if fewest >= MANY_CHANNELS:
+            return LITTLE_AND_WIDE
+        return LITTLE if fewest >= ENOUGH_CHANNELS_OF_DILATED else 0
+    if (inputs == 1 and o >= MANY_CHANNELS) or (ones(p.k) and fewest >= ENOUGH_CHANNELS):
+        return LITTLE_PRODUCT
+    if p.x[0] == 1 and fewest >= MANY_CHANNELS:
+        return LITTLE_OF_ONE
+    if fewest >= FEW_CHANNELS:
+        return LITTLE_AND_WIDE
+    return LITTLE if fewest >= ENOUGH_CHANNELS else 0
 
 
 def _is_phased_depthwise(p: Problem) -> bool:
@@ -116,7 +152,9 @@ def _is_onednn(p: Problem) -> bool:
 
 FORMS_OF_Y = (
     Form("taps", _is_taps, forms_of_y.taps),
+    Form("plain", _is_little, plain.correlation),
     Form("shifted", _is_few_products, forms_of_y.shifted),
+    Form("patches", _is_few_patches, forms_of_y.patches),
     Form("onednn", _is_onednn, onednn.run),
     Form("phased", _is_phased_depthwise, forms_of_y.phased),
     Form("shifted", is_shifted, forms_of_y.shifted),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from .correlation import Problem
 
@@ -19,6 +20,8 @@ FEW_CHANNELS = 16
 FEW_OUTPUTS = 4
 # And in groups of fewer channels it computes one at a time.
 FEW_IN_A_GROUP = 4
+# What each tap of so few sees is soon written, side by side, by one core.
+FEW_TAPS = 9
 
 
 class Form(NamedTuple):
@@ -37,6 +40,19 @@ def ones(*parts: tuple[int, ...]) -> bool:
 def is_shifted(p: Problem) -> bool:
     """Whether a depthwise layer has few taps."""
     return p.depthwise and math.prod(p.k) <= MOST_TAPS
+
+
+def flops(p: Problem) -> float:
+    """Multiplications and additions, but for those with the zeros between a dilated input's."""
+    places = math.prod(p.m) / math.prod(p.window.lhs_dilation)
+    return 2 * places * math.prod((*p.k, p.x[0], p.x[-1] // p.groups, p.w[-1]))
+
+
+def patches(p: Problem) -> float:
+    """How many elements all taps see, or infinity where they are not to be written down."""
+    few = 1 < math.prod(p.k) <= FEW_TAPS and len(p.k) == 2
+    dense = p.groups == 1 and p.dtype == jnp.float32 and ones(p.window.lhs_dilation)
+    return math.prod((p.x[0], *p.m, *p.k, p.x[-1])) if few and dense else math.inf
 
 
 def always(p: Problem) -> bool:

@@ -4,6 +4,7 @@ Each is the same sum. MEASURED.md says what each is for, what it gains, and what
 
 - taps: to few outputs: one product of every place of x with every tap of w; each output adds up
   its own.
+- patches: from few channels to many: what each tap sees, side by side, and one product with w.
 - tiled: with few channels nearly all time goes into gathering patches. One application of a larger
   kernel computes s x t neighbouring outputs from one patch: s * t copies of w, each shifted by one
   and padded with zeros, stand on the channel axis, and the window strides by (s, t). The zeros meet
@@ -55,6 +56,13 @@ def taps(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     taps = Taps(c.window, tuple(k), n)
     y = reduce(add, [seen(products[place], taps, place) for place in taps.places()])
     return jnp.moveaxis(y, 0, -1)
+
+
+def patches(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
+    """The product of `[N, S'.., K.. * C]`, what each tap sees of each channel, with w."""
+    taps = Taps(c.window, w.shape[:-2], x.shape[1:-1])
+    rows = jnp.concatenate(list(gather(x, taps, 0)), -1)
+    return jnp.matmul(rows, w.reshape(-1, w.shape[-1]), precision=c.precision)
 
 
 def all_cores(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:

@@ -33,6 +33,7 @@ GROUPED = [((ONE, ONE, ONE), (4, 6, 2)), ((TWO, ONE, ONE), (4, 6, 2)), ((ONE, TW
 FORWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
     "taps": [*DENSE, ((ONE, ONE, (2, 3)), (2, 3, 1))],
+    "patches": DENSE + STRIDED,
     "tiled": DENSE,
     "all_cores": DENSE + STRIDED,
     "shifted": DEPTHWISE + MULTIPLIED + DENSE + STRIDED + DILATED + GROUPED,

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, PartitionSpec
 import jaxcnn
 from jaxcnn import reference
 from jaxcnn._window import Window
-from jaxcnn.lowering import Correlation, choice, onednn, onednn_dw
+from jaxcnn.lowering import Correlation, choice, onednn, onednn_dw, using
 from jaxcnn.lowering.correlation import Problem, Target
 from jaxcnn.lowering.form import Form
 from tests.processes import environment
@@ -66,11 +66,13 @@ OPTIONS = [
 def test_gradients_by_the_engine_are_those_of_the_reference(options):
     arrays = operands(options.get("feature_group_count", 1))
     ours = jax.grad(loss(jaxcnn, **options), (0, 1, 2))
-    assert calls(ours, *arrays) >= 1
+    # However little there is to compute.
+    with using("onednn"):
+        assert calls(ours, *arrays) >= 1
+        found = [np.asarray(a) for a in jax.jit(ours)(*arrays)]
     with jax.enable_x64(True):
         wide = [jnp.asarray(a, jnp.float64) for a in arrays]
         expected = jax.grad(loss(reference, **options), (0, 1, 2))(*wide)
-    found = map(np.asarray, ours(*arrays))
     for name, a, exact in zip(("dx", "dw", "db"), found, map(np.asarray, expected), strict=True):
         error = np.abs(a - exact).max() / np.abs(exact).max()
         assert error < 1e-5, (name, error)
@@ -270,7 +272,7 @@ def test_what_would_end_the_process_is_refused(changes, dtype, target):
 def test_turned_off_in_a_process(variables, engine):
     code = (
         "import jax, jax.numpy as jnp, jaxcnn; "
-        "x, w = jnp.ones((2, 8, 8, 8)), jnp.ones((3, 3, 8, 8)); "
+        "x, w = jnp.ones((2, 8, 8, 64)), jnp.ones((3, 3, 64, 64)); "
         "print('__onednn' in jax.jit(jaxcnn.conv).lower(x, w).as_text())"
     )
     kept = {k: v for k, v in environment().items() if k != "JAX_COMPILATION_CACHE_DIR"}
