@@ -70,8 +70,12 @@ def network_rows(row: Whole, device: Any) -> Iterator[Row]:
         if row.kind in ("vmap", "per_example"):
             program = steps.mapped_and_operands(row.kind, row.network, layers)
         else:
-            one = steps.step_and_operands if row.kind == "step" else steps.evaluation_and_operands
-            program = one(row.network, layers, row.dtype)
+            network = row.network, layers, row.dtype
+            program = (
+                steps.step_and_operands(*network)
+                if row.kind == "step"
+                else steps.evaluation_and_operands(*network, row.images)
+            )
         return compile_for(SingleDeviceSharding(device), *program)
 
     yield Row(row.name, "alone", costs(jaxcnn), costs(reference))

@@ -7,14 +7,21 @@ the operating system shows it.
 """
 
 import contextlib
+import math
 import mmap
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator
+from typing import TypeVar
 
 Distance = Callable[[], float | None]
+Found = TypeVar("Found")
+
+# So many times as far from each other as at the nearest, cores are far.
+FAR = 1.5
+_BETWEEN_LOOKS = 0.25
 
 _ROUNDS = 100
 _SAMPLES = 20
@@ -76,6 +83,46 @@ def of_cores() -> Generator[Distance]:
             yield lambda: _measured(process, shared)
         finally:
             process.kill()
+
+
+class Watch:
+    """Sees how far the cores are while something is timed, and waits while they are far.
+
+    What is far shows by the nearest that it has seen: a run that starts while they are far takes
+    that for near, until they are nearer.
+    """
+
+    def __init__(self, distance: Distance = unknown, patience: float = 0.0):
+        """Of this distance; patience is how many seconds it may spend in all."""
+        self._distance, self._patience = distance, patience
+        self._nearest = math.inf
+
+    def over(self, timed: Callable[[], Found]) -> tuple[Found, tuple[float, ...]]:
+        """What it returns, and how far the cores were before and after, where that is known."""
+        while True:
+            start = time.perf_counter()
+            before = self._once_near()
+            found = timed()
+            apart = tuple(d for d in (before, self._look()) if d is not None)
+            if self._patience <= 0 or not any(map(self._is_far, apart)):
+                return found, apart
+            self._patience -= time.perf_counter() - start
+
+    def _once_near(self) -> float | None:
+        found = self._look()
+        while self._patience > 0 and found is not None and self._is_far(found):
+            time.sleep(_BETWEEN_LOOKS)
+            self._patience -= _BETWEEN_LOOKS
+            found = self._look()
+        return found
+
+    def _look(self) -> float | None:
+        found = self._distance()
+        self._nearest = min(self._nearest, found or math.inf)
+        return found
+
+    def _is_far(self, distance: float) -> bool:
+        return distance > FAR * self._nearest
 
 
 def _measured(process: "subprocess.Popen[bytes]", shared: mmap.mmap) -> float | None:

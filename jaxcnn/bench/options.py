@@ -19,20 +19,29 @@ class Whole:
     kind: Literal["step", "evaluation", "vmap", "per_example"]
     network: str
     dtype: str = "float32"
+    images: int | None = None
+    """Of an evaluation; those of a training step by default."""
 
     @property
     def name(self) -> str:
-        """Such as step/post or evaluation/resnet/bfloat16."""
+        """Such as step/post, evaluation/wide/1 or evaluation/resnet/bfloat16."""
+        images = () if self.images is None else (str(self.images),)
         dtype = () if self.dtype == "float32" else (self.dtype,)
-        return "/".join((self.kind, self.network, *dtype))
+        return "/".join((self.kind, self.network, *images, *dtype))
 
 
-WHOLE = tuple(
-    Whole(kind, network, dtype)
-    for dtype in ("float32", "bfloat16")
-    for kind in ("step", "evaluation")
-    for network in (*NETWORKS, "resnet", "mobilenet")
-) + tuple(Whole(kind, network) for kind in ("vmap", "per_example") for network in NETWORKS)
+_ALL = (*NETWORKS, "resnet", "mobilenet")
+WHOLE = (
+    *(
+        Whole(kind, network, dtype)
+        for dtype in ("float32", "bfloat16")
+        for kind in ("step", "evaluation")
+        for network in _ALL
+    ),
+    # What a program asks that is shown one image at a time.
+    *(Whole("evaluation", network, images=1) for network in _ALL),
+    *(Whole(kind, network) for kind in ("vmap", "per_example") for network in NETWORKS),
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,9 @@ class Options:
     """While single layers are timed on a CPU, keep every core from sleeping between two of them, by
     a process that gives way to all others: a sleeping core wakes more slowly than a small layer
     runs."""
+    near: float = 0.0
+    """Seconds that may be spent in all on waiting until the first core and the last are near each
+    other, and on timing a row again where they went apart meanwhile: see the column `apart`."""
     torch: bool = True
     """Measure PyTorch too, where it is installed."""
     torch_compile: Literal["networks", "all", "never"] = "networks"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .distance import FAR
 from .rows import Row
 from .scaling import Scaling
 from .timing import Timing
@@ -13,8 +14,6 @@ _HEADER = ("hand-written", "automatic", "speed-up", "PyTorch", "speed-up", "of p
 
 # A row whose samples spread by more says little.
 _STEADY = 0.25
-# So many times as far from each other as at the nearest, cores are far.
-_FAR = 1.5
 
 
 def heading(machine: Mapping[str, Any]) -> str:
@@ -120,7 +119,7 @@ def summary(rows: Sequence[Row]) -> str:
         )
     distances = [d for row in rows for d in row.apart]
     near = min(distances, default=0.0)
-    far = sum(max(row.apart, default=0.0) > _FAR * near for row in rows)
+    far = sum(max(row.apart, default=0.0) > FAR * near for row in rows)
     if far:
         lines.append(
             f"{far} of {len(rows)} rows were timed while the cores were up to"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .distance import Distance, unknown
+from .distance import Watch
 from .program import Program, difference
 from .timing import Timing, interleaved
 
@@ -92,7 +92,7 @@ def measure(
     repeats: int,
     seconds: float,
     flops: int | None = None,
-    distance: Distance = unknown,
+    watch: Watch | None = None,
 ) -> Row:
     """Compare the outputs of every program with the automatic one's, then time them in turn.
 
@@ -106,7 +106,7 @@ def measure(
         repeats: see `interleaved`, as is seconds.
         seconds: a program.
         flops: of one call.
-        distance: of the cores.
+        watch: of the cores.
 
     Raises:
         Disagreement: outputs differ.
@@ -114,10 +114,12 @@ def measure(
     error = _checked(case, what, hand, automatic, torch, tolerance)
     calls = {name: p.call for name, p in {"hand": hand, "automatic": automatic, **torch}.items()}
 
+    watch = watch or Watch()
+
     def timed() -> Row:
-        before = distance()
-        times = interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
-        apart = before, distance()
+        times, apart = watch.over(
+            lambda: interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
+        )
         return _row(case, what, times, (hand, automatic), torch, error, flops, apart)
 
     row = timed()
@@ -136,7 +138,7 @@ def measure_step(
     repeats: int,
     seconds: float,
     flops: int,
-    distance: Distance = unknown,
+    watch: Watch | None = None,
 ) -> tuple[Row, Row]:
     """A whole network's pass alone and in a loop, all of its programs timed in the same turns.
 
@@ -154,7 +156,7 @@ def measure_step(
         repeats: samples of each program.
         seconds: a program.
         flops: of one of them.
-        distance: of the cores.
+        watch: of the cores.
 
     Raises:
         Disagreement: outputs differ.
@@ -166,9 +168,9 @@ def measure_step(
     # The slowest comes last in a turn, and in the first few turns only.
     programs["automatic in scan"] = scan[1]
     calls = {name: p.call for name, p in programs.items()}
-    before = distance()
-    times = interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
-    apart = before, distance()
+    times, apart = (watch or Watch()).over(
+        lambda: interleaved(calls, repeats=repeats, seconds=seconds, foreign=torch)
+    )
     in_scan = times | {
         "hand": times["hand in scan"] / steps[0],
         "automatic": times["automatic in scan"] / steps[1],
@@ -205,7 +207,7 @@ def _row(
     torch: Mapping[str, Program],
     error: float,
     flops: int | None,
-    apart: tuple[float | None, ...],
+    apart: tuple[float, ...],
 ) -> Row:
     hand, automatic = programs
     return Row(
@@ -218,7 +220,7 @@ def _row(
         flops,
         {"hand": hand.compile_seconds, "automatic": automatic.compile_seconds},
         {"hand": hand.peak_bytes, "automatic": automatic.peak_bytes},
-        tuple(d for d in apart if d is not None),
+        apart,
     )
 
 

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from jaxcnn import reference
 
 from . import awake, distance, machine, networks, report, rows, scaling, steps
 from .cases import Case
-from .distance import Distance
+from .distance import Watch
 from .layers import layer_programs
 from .options import Options, Whole
 from .program import Program
@@ -108,13 +109,14 @@ class Session:
                 print(f"WRONG {disagreement}", flush=True)
 
         with distance.of_cores() as apart:
+            watch = Watch(apart, self.options.near)
             for row in networks:
-                yield from told(self._network(row, apart))
+                yield from told(self._network(row, watch))
             with awake.cores() if self.machine["awake"] else nullcontext():
                 for case in cases:
-                    yield from told(self._layer(case, apart))
+                    yield from told(self._layer(case, watch))
 
-    def _layer(self, case: Case, apart: Distance) -> Iterator[Row]:
+    def _layer(self, case: Case, watch: Watch) -> Iterator[Row]:
         try:
             hand = layer_programs(case, jaxcnn)
         except (TypeError, ValueError) as error:
@@ -139,10 +141,10 @@ class Session:
                 repeats=self.options.repeats,
                 seconds=self.options.seconds,
                 flops=None if what == "both" else case.flops,
-                distance=apart,
+                watch=watch,
             )
 
-    def _network(self, row: Whole, apart: Distance) -> Iterator[Row]:
+    def _network(self, row: Whole, watch: Watch) -> Iterator[Row]:
         network, dtype = row.network, row.dtype
         if row.kind in ("vmap", "per_example"):
             hand, automatic = (
@@ -157,19 +159,21 @@ class Session:
                 tolerance=self.tolerance["step"],
                 repeats=self.options.repeats,
                 seconds=2 * self.options.seconds,
-                distance=apart,
+                watch=watch,
             )
             return
+        evaluation = partial(steps.evaluation, size=row.images)
+        in_scan = partial(steps.evaluation_in_scan, size=row.images)
         one, loop = {
             "step": (steps.alone, steps.in_scan),
-            "evaluation": (steps.evaluation, steps.evaluation_in_scan),
+            "evaluation": (evaluation, in_scan),
         }[row.kind]
         peer: dict[str, Any] = {}
         if self.torch is not None:
             compiled = self.options.torch_compile != "never"
             params, images, labels = (
                 networks.parameters(network, dtype),
-                *steps.batch(network=network),
+                *steps.batch(row.images, network),
             )
             if row.kind == "step":
                 rate = steps.LEARNING_RATE, steps.MOMENTUM
@@ -196,8 +200,8 @@ class Session:
             tolerance=self.tolerance["step" if dtype == "float32" else dtype],
             repeats=self.options.repeats,
             seconds=2 * self.options.seconds,
-            flops=networks.flops(network, steps.BATCH)[row.kind],
-            distance=apart,
+            flops=networks.flops(network, row.images or steps.BATCH)[row.kind],
+            watch=watch,
         )
 
     def _in_float32(self, one: Any, loop: Any, network: str) -> tuple[Program, Program]:

@@ -28,9 +28,9 @@ CHUNK = 4
 CLASSES = 10
 
 
-def batch(size: int = BATCH, network: str = "post") -> tuple[np.ndarray, np.ndarray]:
-    """Random images uint8 `[N, H, W]` or `[N, H, W, C]`, and labels uint8 `[N]`."""
-    rng = np.random.default_rng(0)
+def batch(size: int | None = None, network: str = "post") -> tuple[np.ndarray, np.ndarray]:
+    """Random images uint8 `[N, H, W]` or `[N, H, W, C]`, and labels uint8 `[N]`; N is BATCH."""
+    rng, size = np.random.default_rng(0), size or BATCH
     images = rng.integers(0, 256, (size, *NETWORKS[network].image), np.uint8)
     return images, rng.integers(0, CLASSES, size, np.uint8)
 
@@ -90,7 +90,7 @@ def in_scan(network: str, layers: ModuleType, count: int, dtype: str = "float32"
     """`count` steps in the trainer's loop, at most `CHUNK`. Its outputs are those after two."""
     state, step = state_and_step(network, layers, dtype)
     images, labels = (jnp.asarray(a) for a in batch(2 * BATCH, network))
-    operands = state, images, labels, _order()
+    operands = state, images, labels, _order(BATCH)
     return compiled(
         train.make_chunk(step),
         *operands,
@@ -101,28 +101,35 @@ def in_scan(network: str, layers: ModuleType, count: int, dtype: str = "float32"
 
 
 def evaluation_and_operands(
-    network: str, layers: ModuleType, dtype: str = "float32"
+    network: str, layers: ModuleType, dtype: str = "float32", size: int | None = None
 ) -> tuple[Any, ...]:
     """The logits of one batch as a function, and the parameters and images it is called with."""
 
     def logits(params: Any, images: jax.Array) -> jax.Array:
         return _logits(network, params, images, layers)
 
-    return logits, networks.parameters(network, dtype), jnp.asarray(batch(network=network)[0])
+    return logits, networks.parameters(network, dtype), jnp.asarray(batch(size, network)[0])
 
 
-def evaluation(network: str, layers: ModuleType, dtype: str = "float32") -> Program:
+def evaluation(
+    network: str, layers: ModuleType, dtype: str = "float32", size: int | None = None
+) -> Program:
     """The logits of one batch, as many images at a time as the trainer takes."""
-    _, params, images = evaluation_and_operands(network, layers, dtype)
+    _, params, images = evaluation_and_operands(network, layers, dtype, size)
     return compiled(_evaluating(network, layers, len(images), dtype), params, images)
 
 
 def evaluation_in_scan(
-    network: str, layers: ModuleType, count: int, dtype: str = "float32"
+    network: str,
+    layers: ModuleType,
+    count: int,
+    dtype: str = "float32",
+    size: int | None = None,
 ) -> Program:
     """The logits of `count` batches, at most `CHUNK`, in a loop. Its outputs are those of two."""
-    images, _ = batch(2 * BATCH, network)
-    logits_of = _evaluating(network, layers, BATCH, dtype)
+    size = size or BATCH
+    images, _ = batch(2 * size, network)
+    logits_of = _evaluating(network, layers, size, dtype)
 
     def logits(params: Any, images: jax.Array, order: jax.Array, count: jax.Array) -> jax.Array:
         def body(i: jax.Array, out: jax.Array) -> jax.Array:
@@ -131,7 +138,7 @@ def evaluation_in_scan(
         zeros = jnp.zeros((*order.shape, CLASSES), jnp.dtype(dtype))
         return jax.lax.fori_loop(0, count, body, zeros)
 
-    operands = networks.parameters(network, dtype), jnp.asarray(images), _order()
+    operands = networks.parameters(network, dtype), jnp.asarray(images), _order(size)
     return compiled(logits, *operands, jnp.int32(count), checked=(*operands, jnp.int32(2)))
 
 
@@ -187,9 +194,9 @@ def mapped(kind: str, network: str, layers: ModuleType) -> Program:
     return compiled(*mapped_and_operands(kind, network, layers))
 
 
-def _order() -> jax.Array:
+def _order(size: int) -> jax.Array:
     rng = np.random.default_rng(1)
-    return jnp.asarray(rng.integers(0, 2 * BATCH, (CHUNK, BATCH), np.int32))
+    return jnp.asarray(rng.integers(0, 2 * size, (CHUNK, size), np.int32))
 
 
 def loss_and_params(outputs: Any) -> Any:

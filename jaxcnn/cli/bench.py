@@ -65,6 +65,11 @@ class Bench(Options):
         if self.processes > 1 and (self.scaling or self.compile_for is not None):
             other = "--scaling" if self.scaling else f"--compile-for {self.compile_for}"
             raise CommandError(f"--processes {self.processes}: {other} needs one; leave it out.")
+        if not self.near >= 0:
+            raise CommandError(f"--near {self.near}: it must be 0 or more.")
+        if self.near and (self.scaling or self.compile_for is not None):
+            other = "--scaling" if self.scaling else f"--compile-for {self.compile_for}"
+            raise CommandError(f"--near {self.near}: {other} does not wait; leave it out.")
         if not self.seconds > 0:
             raise CommandError(f"--seconds {self.seconds}: it must be more than 0.")
         for flag, path in (("--json", self.json), ("--plot", self.plot)):

@@ -67,22 +67,35 @@ def test_whole_networks_alone_and_in_a_loop(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(machine, "matrix_product_rate", lambda: 1e9)
     monkeypatch.setattr(steps, "BATCH", 4)
-    monkeypatch.setattr(steps.batch, "__defaults__", (4, "post"))
     data = tmp_path / "rows.json"
     cases = ("step/mobilenet/bfloat16", "evaluation/mobilenet")
     assert Bench(cases=cases, repeats=1, seconds=0.01, torch=False, json=data).run() == 0
     found = [(r["case"], r["what"]) for r in json.loads(data.read_text())["rows"]]
-    names = ("evaluation/mobilenet", "step/mobilenet/bfloat16", "evaluation/mobilenet/bfloat16")
+    names = (
+        "evaluation/mobilenet",
+        "step/mobilenet/bfloat16",
+        "evaluation/mobilenet/bfloat16",
+        "evaluation/mobilenet/1",
+    )
     assert found == [(name, what) for name in names for what in ("alone", "scan")]
     assert (
-        "networks, speed-up against automatic: geometric mean of 6 rows" in capsys.readouterr().out
+        "networks, speed-up against automatic: geometric mean of 8 rows" in capsys.readouterr().out
     )
 
 
-@pytest.mark.parametrize("program", [steps.evaluation, partial(steps.evaluation_in_scan, count=2)])
+PROGRAMS = [steps.evaluation, partial(steps.evaluation_in_scan, count=2)]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_evaluation_of_one_image(program):
+    found, expected = (program("post", layers, size=1).outputs() for layers in (jaxcnn, reference))
+    assert difference(found, expected) < 1e-4
+    assert found[0].shape[-2:] == (1, 10)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_an_evaluation_takes_as_many_images_at_a_time_as_the_trainer(program, monkeypatch):
     monkeypatch.setattr(steps, "BATCH", 4)
-    monkeypatch.setattr(steps.batch, "__defaults__", (4, "post"))
     monkeypatch.setattr(steps, "at_once", lambda *_: 2)
     found, expected = (program("post", layers) for layers in (jaxcnn, reference))
     assert difference(found.outputs(), expected.outputs()) < 1e-4
@@ -121,6 +134,9 @@ def test_list_names_the_rows_and_measures_nothing(monkeypatch, capsys):
         (dict(processes=0), "--processes 0: it must be 1 or more"),
         (dict(processes=2, scaling=True), "--processes 2: --scaling needs one"),
         (dict(processes=2, compile_for="tpu"), "--processes 2: --compile-for tpu needs one"),
+        (dict(near=-1.0), "--near -1.0: it must be 0 or more"),
+        (dict(near=9.0, scaling=True), "--near 9.0: --scaling does not wait"),
+        (dict(near=9.0, compile_for="tpu"), "--near 9.0: --compile-for tpu does not wait"),
         (dict(seconds=0.0), "--seconds 0.0"),
         (dict(json="nowhere/rows.json"), "--json .*rows.json: there is no folder"),
         (dict(plot=""), "--plot .* is a folder"),

@@ -49,7 +49,7 @@ def test_pytorch_makes_the_same_step_and_evaluation(network, monkeypatch):
     from jaxcnn.bench import torch_peer
 
     batch = steps.batch(4, network)
-    monkeypatch.setattr(steps, "batch", lambda **_: batch)
+    monkeypatch.setattr(steps, "batch", lambda *_, **__: batch)
     params, rate = networks.parameters(network), (steps.LEARNING_RATE, steps.MOMENTUM)
     for found, expected in (
         (
