@@ -31,8 +31,8 @@ MANY_OUTPUTS = 32
 OUTPUTS_OF_A_CHANNEL = 20
 # Of one example that means to so many outputs; by more taps it is as soon done by XLA's own.
 OUTPUTS_OF_ONE_EXAMPLE = 256
-# So many elements that all taps see one core has written before oneDNN has begun.
-FEW_PATCHES = 2.2e4
+# So many elements that all taps see of few channels one core has written before oneDNN has begun.
+FEW_PATCHES = 3e4
 MOST_PATCHES_OF_A_LINE = 12
 # dw by oneDNN copies what every tap sees: for fewer products of channels, or of fewer channels on
 # one axis or three, there is too little to compute for that.
@@ -119,8 +119,8 @@ def _is_patches(p: Problem) -> bool:
 
 
 def _is_few_patches(p: Problem) -> bool:
-    few = patches(p) <= FEW_PATCHES or (_is_one_example(p) and patches(p) < math.inf)
-    return few and _in_cache(p)
+    few = p.x[-1] <= FEW_CHANNELS and patches(p) <= FEW_PATCHES
+    return _in_cache(p) and (few or (_is_one_example(p) and patches(p) < math.inf))
 
 
 def _is_one_example(p: Problem) -> bool:

@@ -50,7 +50,7 @@ def flops(p: Problem) -> float:
 
 def patches(p: Problem) -> float:
     """How many elements all taps see, or infinity where they are not to be written down."""
-    few = 1 < math.prod(p.k) <= FEW_TAPS and len(p.k) == 2
+    few = 1 < math.prod(p.k) <= FEW_TAPS and len(p.k) <= 2
     dense = p.groups == 1 and p.dtype == jnp.float32 and ones(p.window.lhs_dilation)
     return math.prod((p.x[0], *p.m, *p.k, p.x[-1])) if few and dense else math.inf
 
