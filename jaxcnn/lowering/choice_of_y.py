@@ -38,6 +38,8 @@ WORTH_ALL_CORES = 2e7
 LITTLE, LITTLE_AND_WIDE, LITTLE_PRODUCT, LITTLE_OF_ONE = 2e6, 5e6, 7e6, 1.5e7
 ENOUGH_CHANNELS = 8
 MANY_CHANNELS = 32
+# XLA shares out the places of one example.
+ENOUGH_PLACES = 128
 # XLA's own skips the zeros of a dilated input; all other ways are several convolutions.
 ENOUGH_CHANNELS_OF_DILATED = 3
 # So many elements that all taps see one core has written as soon; or so many, for a y so much
@@ -128,7 +130,7 @@ def _little(p: Problem) -> float:
         return LITTLE if fewest >= ENOUGH_CHANNELS_OF_DILATED else 0
     if (inputs == 1 and o >= MANY_CHANNELS) or (ones(p.k) and fewest >= ENOUGH_CHANNELS):
         return LITTLE_PRODUCT
-    if p.x[0] == 1 and fewest >= MANY_CHANNELS:
+    if p.x[0] == 1 and fewest >= MANY_CHANNELS and math.prod(p.m) >= ENOUGH_PLACES:
         return LITTLE_OF_ONE
     if fewest >= FEW_CHANNELS:
         return LITTLE_AND_WIDE
