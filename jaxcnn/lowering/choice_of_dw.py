@@ -15,6 +15,7 @@ from .form import (
     MOST_TAPS,
     Form,
     always,
+    flops,
     is_shifted,
     ones,
     patches,
@@ -33,6 +34,9 @@ OUTPUTS_OF_A_CHANNEL = 20
 OUTPUTS_OF_ONE_EXAMPLE = 256
 # So many elements that all taps see of few channels one core has written before oneDNN has begun.
 FEW_PATCHES = 3e4
+# Nor, of one example to a vector or two, by XLA's own: in multiplications and additions.
+LITTLE = 2e6
+VECTORS = 32
 MOST_PATCHES_OF_A_LINE = 12
 # dw by oneDNN copies what every tap sees: for fewer products of channels, or of fewer channels on
 # one axis or three, there is too little to compute for that.
@@ -119,7 +123,7 @@ def _is_patches(p: Problem) -> bool:
 
 
 def _is_few_patches(p: Problem) -> bool:
-    few = p.x[-1] <= FEW_CHANNELS and patches(p) <= FEW_PATCHES
+    few = p.x[-1] < FEW_CHANNELS and patches(p) <= FEW_PATCHES
     return _in_cache(p) and (few or (_is_one_example(p) and patches(p) < math.inf))
 
 
@@ -127,6 +131,12 @@ def _is_one_example(p: Problem) -> bool:
     one = p.x[0] == 1 and len(p.k) == 2 and p.groups == 1 and _in_cache(p)
     o = p.w[-1]
     return one and o >= OUTPUTS_OF_ONE_EXAMPLE and p.x[-1] * math.prod(p.k) <= o
+
+
+def _is_little(p: Problem) -> bool:
+    one = p.x[0] == 1 and len(p.k) == 2 and p.groups == 1 and _in_cache(p)
+    wide = p.x[-1] >= FEW_CHANNELS and p.w[-1] >= VECTORS
+    return one and wide and flops(p) <= LITTLE
 
 
 def _is_pairs(p: Problem) -> bool:
@@ -192,6 +202,7 @@ FORMS_OF_DW = (
     Form("patches", _is_patches, forms_of_dw.patches),
     Form("patches", _is_few_patches, forms_of_dw.patches),
     Form("plain", _is_one_example, plain.correlation),
+    Form("plain", _is_little, plain.correlation),
     Form("exchanged", _is_narrower, forms_of_dw.exchanged),
     Form("split", _is_wide_groups, forms_of_dw.split),
     Form("onednn", _is_onednn_dw, onednn.run),
