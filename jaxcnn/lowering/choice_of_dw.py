@@ -34,6 +34,8 @@ OUTPUTS_OF_A_CHANNEL = 20
 OUTPUTS_OF_ONE_EXAMPLE = 256
 # So many elements that all taps see of few channels one core has written before oneDNN has begun.
 FEW_PATCHES = 3e4
+# On one axis of any channels: they are as many rows.
+FEW_PATCHES_OF_A_LINE = 5e4
 # Nor, of one example to a vector or two, by XLA's own: in multiplications and additions.
 LITTLE = 2e6
 VECTORS = 32
@@ -124,6 +126,7 @@ def _is_patches(p: Problem) -> bool:
 
 def _is_few_patches(p: Problem) -> bool:
     few = p.x[-1] < FEW_CHANNELS and patches(p) <= FEW_PATCHES
+    few |= len(p.k) == 1 and patches(p) <= FEW_PATCHES_OF_A_LINE
     return _in_cache(p) and (few or (_is_one_example(p) and patches(p) < math.inf))
 
 

@@ -72,7 +72,7 @@ CASES = [
     (((1, 28, 28, 1), (3, 3), 32), {}, ["plain", "taps", "patches"], None),
     (((1, 28, 28, 3), (3, 3), 16), {}, ["patches", "taps", "patches"], None),
     (((1, 28, 28, 32), (3, 3), 32), {}, ["plain"] * 3, ["plain", "plain", "onednn"]),
-    (((1, 64, 32), (5,), 32), {}, ["plain", "plain", "plain"], ["plain", "plain", "onednn"]),
+    (((8, 64, 32), (3,), 32), {}, ["plain", "plain", "patches"], None),
     (((1, 7, 7, 128), (3, 3), 128), {}, ["plain", "plain", "plain"], ["onednn"] * 3),
     (((2, 28, 28, 32), (3, 3), 32), {}, ["all_cores", "all_cores", "plain"], ["onednn"] * 3),
     (((1, 28, 28, 32), (3, 3), 32), {"strides": 2}, ["plain"] * 3,
