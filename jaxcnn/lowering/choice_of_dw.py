@@ -36,7 +36,8 @@ OUTPUTS_OF_ONE_EXAMPLE = 256
 FEW_PATCHES = 3e4
 # On one axis of any channels: they are as many rows.
 FEW_PATCHES_OF_A_LINE = 5e4
-# Nor, of one example to a vector or two, by XLA's own: in multiplications and additions.
+# Less work than this, of one example to a vector or two, is as soon done by XLA's own, in
+# multiplications and additions.
 LITTLE = 2e6
 VECTORS = 32
 MOST_PATCHES_OF_A_LINE = 12
@@ -127,19 +128,23 @@ def _is_patches(p: Problem) -> bool:
 def _is_few_patches(p: Problem) -> bool:
     few = p.x[-1] < FEW_CHANNELS and patches(p) <= FEW_PATCHES
     few |= len(p.k) == 1 and patches(p) <= FEW_PATCHES_OF_A_LINE
-    return _in_cache(p) and (few or (_is_one_example(p) and patches(p) < math.inf))
+    few |= _is_one_to_many(p) and patches(p) < math.inf
+    return few and _in_cache(p)
 
 
-def _is_one_example(p: Problem) -> bool:
-    one = p.x[0] == 1 and len(p.k) == 2 and p.groups == 1 and _in_cache(p)
+def _is_one_image(p: Problem) -> bool:
+    return p.x[0] == 1 and len(p.k) == 2 and p.groups == 1 and _in_cache(p)
+
+
+def _is_one_to_many(p: Problem) -> bool:
     o = p.w[-1]
-    return one and o >= OUTPUTS_OF_ONE_EXAMPLE and p.x[-1] * math.prod(p.k) <= o
+    many = o >= OUTPUTS_OF_ONE_EXAMPLE and p.x[-1] * math.prod(p.k) <= o
+    return many and _is_one_image(p)
 
 
 def _is_little(p: Problem) -> bool:
-    one = p.x[0] == 1 and len(p.k) == 2 and p.groups == 1 and _in_cache(p)
     wide = p.x[-1] >= FEW_CHANNELS and p.w[-1] >= VECTORS
-    return one and wide and flops(p) <= LITTLE
+    return wide and flops(p) <= LITTLE and _is_one_image(p)
 
 
 def _is_pairs(p: Problem) -> bool:
@@ -204,7 +209,7 @@ FORMS_OF_DW = (
     Form("planes", _is_few_examples, forms_of_dw.planes),
     Form("patches", _is_patches, forms_of_dw.patches),
     Form("patches", _is_few_patches, forms_of_dw.patches),
-    Form("plain", _is_one_example, plain.correlation),
+    Form("plain", _is_one_to_many, plain.correlation),
     Form("plain", _is_little, plain.correlation),
     Form("exchanged", _is_narrower, forms_of_dw.exchanged),
     Form("split", _is_wide_groups, forms_of_dw.split),
