@@ -23,6 +23,8 @@ from .tile import tile
 # Each channel at each tap is a product more of each output; to more outputs another form is faster.
 MOST_PRODUCTS = 50
 MOST_PRODUCTS_OF_ALL = 216
+# So few, 3x3 of one channel, are the faster way to so many outputs as well.
+PRODUCTS_TO_MANY, MOST_OUTPUTS = 9, 1024
 # As channels of one convolution, more phases than this are mostly zeros to multiply with.
 MOST_SUBPIXELS = 72
 # Of so many channels summed into few, XLA's own dilated convolution is as fast as any.
@@ -51,7 +53,12 @@ FEW_PATCHES_OF_MANY_OUTPUTS, OUTPUTS_OF_A_PATCH = 6e4, 8
 def _is_few_products(p: Problem) -> bool:
     products = math.prod(p.w[:-1])
     few = products <= MOST_PRODUCTS and products * p.w[-1] <= MOST_PRODUCTS_OF_ALL
+    few |= products <= PRODUCTS_TO_MANY and p.w[-1] <= MOST_OUTPUTS
     return few and p.groups == 1 and p.dtype == jnp.float32 and ones(p.window.lhs_dilation)
+
+
+def _is_of_one_channel(p: Problem) -> bool:
+    return p.w[-2] == 1 and math.prod(p.k) <= PRODUCTS_TO_MANY and _is_few_products(p)
 
 
 def _is_split(p: Problem) -> bool:
@@ -154,6 +161,7 @@ def _is_onednn(p: Problem) -> bool:
 
 FORMS_OF_Y = (
     Form("taps", _is_taps, forms_of_y.taps),
+    Form("shifted", _is_of_one_channel, forms_of_y.shifted),
     Form("plain", _is_little, plain.correlation),
     Form("shifted", _is_few_products, forms_of_y.shifted),
     Form("patches", _is_few_patches, forms_of_y.patches),
