@@ -1,5 +1,6 @@
 """A compiled program with its operands: what a benchmark calls, checks and reports."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,29 @@ def _peak(memory: Any) -> int | None:
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
     )
+
+
+def same(a: Program, b: Program) -> bool:
+    """Whether XLA made the same program of both: the same operations, whatever their names."""
+    texts = _operations(a.text), _operations(b.text)
+    # XLA does not print a large constant.
+    return texts[0] == texts[1] != "" and "{...}" not in texts[0]
+
+
+# The first line of a computation repeats what its parameters say.
+_COMPUTATION = re.compile(r"^((?:ENTRY )?%\S+) \(.* \{$", re.MULTILINE)
+_SOURCE = re.compile(r', metadata=\{(?:[^"}]|"[^"]*")*\}')
+_NAME = re.compile(r"%[\w.-]+")
+
+
+def _operations(text: str) -> str:
+    """A compiled program without what tells where it comes from, its names numbered."""
+    first = _COMPUTATION.search(text)
+    if first is None:
+        return ""
+    bare = _SOURCE.sub("", _COMPUTATION.sub(r"\1 {", text[first.start() :]))
+    numbers: dict[str, str] = {}
+    return _NAME.sub(lambda name: numbers.setdefault(name[0], f"%{len(numbers)}"), bare)
 
 
 def difference(outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:

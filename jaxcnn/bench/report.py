@@ -36,6 +36,7 @@ def heading(machine: Mapping[str, Any]) -> str:
         lines.append("beside single layers every core is kept awake, by a process that gives way")
     lines.append("milliseconds, median ± half the distance of the quartiles")
     lines.append("apart: microseconds that a byte takes from the first core to the last and back")
+    lines.append("=: both sides are the same compiled program, and their times differ by chance")
     return "\n".join(lines)
 
 
@@ -56,7 +57,7 @@ def line(row: Row, width: int, peak: float) -> str:
     text = f"{row.case + ' ' + row.what:<{width}}"
     for timing in (row.hand, row.automatic):
         text += _time(timing)
-    text += f"{times(row.ratio):>9}"
+    text += f"{times(row.ratio) + ('=' if row.same else ''):>9}"
     mode = row.best_torch
     if mode is None or row.torch_ratio is None:
         text += f"{'-':>16}{'-':>9}"
@@ -106,11 +107,20 @@ def summary(rows: Sequence[Row]) -> str:
             if not ratios:
                 continue
             mean = geometric_mean(ratio for ratio, _ in ratios)
-            worst, row = min(ratios, key=lambda pair: pair[0])
-            lines.append(
-                f"{title}, speed-up against {peer}: geometric mean of {len(ratios)} rows"
-                f" {times(mean)}, the worst {times(worst)}: {row.case} {row.what}"
-            )
+            text = f"{title}, speed-up against {peer}: geometric mean of {len(ratios)} rows"
+            text += f" {times(mean)}"
+            # Chance is no worst.
+            unlike = [(r, row) for r, row in ratios if peer == "PyTorch" or not row.same]
+            if unlike:
+                worst, row = min(unlike, key=lambda pair: pair[0])
+                text += f", the worst {times(worst)}: {row.case} {row.what}"
+            lines.append(text)
+    by_chance = [row.ratio for row in rows if row.same]
+    if by_chance:
+        lines.append(
+            f"{len(by_chance)} of {len(rows)} rows are the same compiled program on both sides, and"
+            f" read {times(min(by_chance))} to {times(max(by_chance))}"
+        )
     busy = sum(max(t.spread for t in _shown(row)) > _STEADY for row in rows)
     if busy:
         lines.append(

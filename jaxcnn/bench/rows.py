@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .distance import Watch
-from .program import Program, difference
+from .program import Program, difference, same
 from .timing import Timing, interleaved
 
 # A ratio below which a row is measured once more before it is believed.
@@ -29,6 +29,8 @@ class Row:
         compile_seconds: of "hand" and "automatic".
         peak_bytes: of "hand" and "automatic", see `Program`.
         apart: how far the cores were from each other, in seconds, before and after: see `distance`.
+        same: whether hand-written and automatic are the same compiled program, whose times differ
+            by chance.
     """
 
     case: str
@@ -41,6 +43,7 @@ class Row:
     compile_seconds: Mapping[str, float | None] = field(default_factory=dict)
     peak_bytes: Mapping[str, int | None] = field(default_factory=dict)
     apart: tuple[float, ...] = ()
+    same: bool = False
 
     @property
     def ratio(self) -> float:
@@ -123,7 +126,7 @@ def measure(
         return _row(case, what, times, (hand, automatic), torch, error, flops, apart)
 
     row = timed()
-    return timed() if row.ratio < _SLOWER else row
+    return timed() if row.ratio < _SLOWER and not row.same else row
 
 
 def measure_step(
@@ -221,6 +224,7 @@ def _row(
         {"hand": hand.compile_seconds, "automatic": automatic.compile_seconds},
         {"hand": hand.peak_bytes, "automatic": automatic.peak_bytes},
         apart,
+        same(hand, automatic),
     )
 
 

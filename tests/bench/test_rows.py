@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.bench import rows
-from jaxcnn.bench.program import compiled, difference
+from jaxcnn.bench.program import compiled, difference, same
 from jaxcnn.bench.rows import Disagreement
 from jaxcnn.bench.timing import Timing
 from tests.bench.made import program
@@ -56,6 +56,46 @@ def test_a_row_that_looks_slower_is_measured_again(monkeypatch):
         "conv", "dx", right, right, {}, tolerance=1e-4, repeats=1, seconds=0.1, flops=None
     )
     assert known.ratio == 2.0
+
+
+def test_a_row_of_the_same_program_is_not_measured_again(monkeypatch):
+    def fake(calls, **_):
+        return {name: Timing((2.0 if name == "hand" else next(once),)) for name in calls}
+
+    once = iter([1.0])
+    monkeypatch.setattr(rows, "interleaved", fake)
+    right = compiled(jnp.sin, jnp.ones(3))
+    known = rows.measure(
+        "conv", "dx", right, right, {}, tolerance=1e-4, repeats=1, seconds=0.1, flops=None
+    )
+    assert (known.same, known.ratio) == (True, 0.5)
+
+
+def test_the_same_program_under_other_names():
+    def twice(x, y):
+        return jnp.sin(x) - y.sum()
+
+    def once_more(first, second):
+        total = second.sum()
+        return jnp.sin(first) - total
+
+    x, y = jnp.ones((3, 5)), jnp.ones(4)
+    known = compiled(twice, x, y)
+    assert same(known, compiled(once_more, x, y))
+    for other, operands in (
+        (lambda x, y: jnp.cos(x) - y.sum(), (x, y)),
+        (lambda x, y: y.sum() - jnp.sin(x), (x, y)),
+        (lambda y, x: jnp.sin(x) - y.sum(), (y, x)),
+        (twice, (jnp.ones((5, 3)), y)),
+    ):
+        assert not same(known, compiled(other, *operands))
+
+
+def test_a_program_whose_constants_are_not_printed_is_the_same_as_none():
+    numbers = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
+    one, other = (compiled(lambda x, n=n: x @ n, jnp.ones((64, 64))) for n in numbers)
+    assert not same(one, other)
+    assert not same(program([1.0]), program([1.0]))
 
 
 def test_steps_of_a_loop_are_divided_out(monkeypatch):

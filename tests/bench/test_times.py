@@ -101,6 +101,21 @@ def test_rows_that_were_timed_while_the_cores_were_far_from_each_other_are_count
     assert "apart" not in report.summary([near, nearly, row([1.0], [1.0])])
 
 
+def test_rows_of_the_same_program_on_both_sides_are_told_from_the_worst():
+    slow, chance = row([2.0], [1.8]), row([2.0], [1.0], what="dw", same=True)
+    text = report.summary([slow, chance])
+    assert "geometric mean of 2 rows 0.67x, the worst 0.90x: conv/a dx" in text
+    assert (
+        "1 of 2 rows are the same compiled program on both sides, and read 0.50x to 0.50x" in text
+    )
+    assert "worst" not in report.summary([chance])
+    assert "same" not in report.summary([slow])
+    assert "0.50x=" in report.line(chance, 20, peak=1.0).split()
+    # PyTorch's is another program in any case.
+    peer = row([2.0], [1.0], {"eager": [1.5]}, same=True)
+    assert "PyTorch: geometric mean of 1 rows 0.75x, the worst 0.75x" in report.summary([peer])
+
+
 def test_line_of_known_times():
     known = row([0.002], [0.01], {"NCHW eager": [0.001]}, flops=4000, apart=(2.5e-7, 6.5e-7))
     words = report.line(known, 20, peak=8e6).split()
