@@ -17,7 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from .activation import relu
-from .lowering import Activation, onto_channels
+from .lowering import Activation, off_channels, onto_channels
 
 Layer = Callable[[jax.Array, jax.Array, jax.Array | None, Activation], jax.Array]
 
@@ -98,9 +98,7 @@ def _folded(
     assert w_axis is not None
     size = w.shape[w_axis]
     y = over_copies(layer, x, onto_channels(w, w_axis, groups), None, None, groups)
-    *lead, channels = y.shape
-    y = jnp.moveaxis(y.reshape(*lead, groups, size, channels // (groups * size)), -2, 0)
-    y = y.reshape(size, *lead, channels // size)
+    y = off_channels(y, size, groups)
     if b:
         (bias,), (axis,) = b, b_axes
         bias = bias[None] if axis is None else jnp.moveaxis(bias, axis, 0)

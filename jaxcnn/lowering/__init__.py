@@ -4,5 +4,6 @@ from .correlation import Activation as Activation
 from .correlation import Correlation as Correlation
 from .primitive import correlate as correlate
 from .primitive import exchange_channels as exchange_channels
+from .primitive import off_channels as off_channels
 from .primitive import onto_channels as onto_channels
 from .rule import using as using

@@ -38,7 +38,7 @@ FEW_PATCHES = 3e4
 FEW_PATCHES_OF_A_LINE = 5e4
 # Less work than this, of one example to a vector or two, is as soon done by XLA's own, in
 # multiplications and additions.
-LITTLE = 2e6
+LITTLE = 4e6
 VECTORS = 32
 MOST_PATCHES_OF_A_LINE = 12
 # dw by oneDNN copies what every tap sees: for fewer products of channels, or of fewer channels on

@@ -126,6 +126,8 @@ def to_w(g: jax.Array, x: jax.Array, w: Any, c: Correlation) -> jax.Array:
 def exchange_channels(w: jax.Array, groups: int) -> jax.Array:
     """`[K.., C/G, O]` as `[K.., O/G, C]`: input and output channels exchanged, group by group."""
     *k, c, o = w.shape
+    if groups == 1:  # another axis, of one, costs XLA a copy of another kind
+        return jnp.swapaxes(w, -1, -2)
     w = w.reshape(*k, c, groups, o // groups)
     return jnp.swapaxes(w, -1, -3).reshape(*k, o // groups, groups * c)
 
@@ -175,18 +177,25 @@ def _batch(operands: Any, axes: Any, *, c: Correlation) -> Any:
         return y.reshape(*lead, size, channels // size, o), y.ndim - 2
     assert w_axis is not None
     size = w.shape[w_axis]
-    y = correlate(x, onto_channels(w, w_axis, c.groups), c)
-    *lead, channels = y.shape
-    y = y.reshape(*lead, c.groups, size, channels // (c.groups * size))
-    return jnp.moveaxis(y, -2, 0).reshape(size, *lead, channels // size), 0
+    return off_channels(correlate(x, onto_channels(w, w_axis, c.groups), c), size, c.groups), 0
 
 
 def onto_channels(x: jax.Array, axis: int, groups: int) -> jax.Array:
     """`[.., C]` with one more axis, laid on the channels of each group: `[.., G * B * C/G]`."""
     x = jnp.moveaxis(x, axis, -2)
     *lead, size, channels = x.shape
-    x = x.reshape(*lead, size, groups, channels // groups)
-    return jnp.swapaxes(x, -2, -3).reshape(*lead, size * channels)
+    if groups > 1:
+        x = jnp.swapaxes(x.reshape(*lead, size, groups, channels // groups), -2, -3)
+    return x.reshape(*lead, size * channels)
+
+
+def off_channels(y: jax.Array, size: int, groups: int) -> jax.Array:
+    """What `onto_channels` laid there is an axis again, the first one: `[B, .., C]`."""
+    *lead, channels = y.shape
+    if groups > 1:
+        y = jnp.moveaxis(y.reshape(*lead, groups, size, channels // (groups * size)), -2, 0)
+        return y.reshape(size, *lead, channels // size)
+    return jnp.moveaxis(y.reshape(*lead, size, channels // size), -2, 0)
 
 
 batching.primitive_batchers[correlation_p] = _batch
