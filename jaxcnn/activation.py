@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from . import _checks
 from ._cotangent import cotangent
 from ._widen import widen
+from .lowering import beforehand
 
 
 def _relu(x: jax.Array) -> jax.Array:
@@ -79,7 +80,8 @@ def _softmax_fwd(x: jax.Array, axis: tuple[int, ...]):
 
 def _softmax_bwd(axis: tuple[int, ...], p: jax.Array, g: jax.Array):
     p_wide, g = widen(p), widen(g)
-    return (cotangent(p_wide * (g - jnp.sum(g * p_wide, axis, keepdims=True)), p),)
+    total = beforehand(jnp.sum(g * p_wide, axis, keepdims=True), p)
+    return (cotangent(p_wide * (g - total), p),)
 
 
 _softmax_rule = jax.custom_vjp(_softmax, nondiff_argnums=(1,))

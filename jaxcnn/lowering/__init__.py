@@ -1,5 +1,6 @@
 """How each correlation is put to XLA: the only rooms that know platform, devices and speed."""
 
+from .apart import beforehand as beforehand
 from .correlation import Activation as Activation
 from .correlation import Correlation as Correlation
 from .primitive import correlate as correlate

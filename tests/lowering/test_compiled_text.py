@@ -254,3 +254,14 @@ def test_y_and_dx_of_a_batch_on_eight_devices_exchange_nothing(channels, outputs
     assert not [name for name in COLLECTIVES if name in (compiled.as_text() or "")]
     shardings = jax.tree.leaves(compiled.output_shardings)
     assert all(s.is_equivalent_to(here, 4) for s in shardings)
+
+
+@pytest.mark.parametrize(("rows", "beforehand"), [(4, True), (2**20, False)])
+def test_the_sum_in_dx_of_softmax_comes_first_where_all_is_in_cache(rows, beforehand):
+    def dx(x, g):
+        return jax.vjp(jaxcnn.softmax, x)[1](g)
+
+    shape = jax.ShapeDtypeStruct((rows, 10), jnp.float32)
+    lowered = jax.jit(dx).lower(shape, shape)
+    assert ("optimization_barrier" in lowered.as_text()) == beforehand
+    assert "conditional" not in lowered.compile().as_text()
