@@ -57,7 +57,11 @@ def test_it_writes_what_it_measured(tiny, capsys, tmp_path):
         assert r["compile_seconds"]["hand"] > 0
         assert r["error"] < 1e-5
         assert all(1e-8 < seconds < 1e-3 for seconds in r["apart"])
-        assert re.search(rf"^{r['case']} {r['what']} .* {report.times(ratio)} ", out, re.MULTILINE)
+        mark = "=" if r["same"] else ""
+        words = f"{r['case']} {r['what']} .* {report.times(ratio)}{mark} "
+        assert re.search(f"^{words}", out, re.MULTILINE)
+    # The convolution is another program; relu's forward pass is not.
+    assert [r["same"] for r in found["rows"] if r["what"] == "forward"] == [False, False, True]
     assert "geometric mean of 8 rows" in out
     assert has_color(picture, (0x44, 0x77, 0xAA))
 

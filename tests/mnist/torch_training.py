@@ -1,11 +1,11 @@
 """The recipe `fast` as a PyTorch script of its own, for the time `jaxcnn train` is held against.
 
-    python tests/torch_training.py FOLDER [--seed N]
+    python tests/mnist/torch_training.py FOLDER [--seed N]
 
 The same network, initial distribution, batches, optimiser, schedule and evaluations, in the mode
 that is PyTorch's fastest here (eager, channels last). FOLDER holds MNIST's four IDX files, plain
 or gzipped. It imports nothing of jaxcnn, whose JAX would count against PyTorch. The time is the
-process's own: `time python tests/torch_training.py FOLDER` beside `time jaxcnn train`.
+process's own: `time python tests/mnist/torch_training.py FOLDER` beside `time jaxcnn train`.
 """
 
 import argparse
