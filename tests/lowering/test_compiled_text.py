@@ -264,4 +264,4 @@ def test_the_sum_in_dx_of_softmax_comes_first_where_all_is_in_cache(rows, before
     shape = jax.ShapeDtypeStruct((rows, 10), jnp.float32)
     lowered = jax.jit(dx).lower(shape, shape)
     assert ("optimization_barrier" in lowered.as_text()) == beforehand
-    assert "conditional" not in lowered.compile().as_text()
+    assert "conditional" not in (lowered.compile().as_text() or "conditional")
