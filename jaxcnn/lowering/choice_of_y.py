@@ -144,7 +144,7 @@ def _little(p: Problem) -> float:
     return LITTLE if fewest >= ENOUGH_CHANNELS else 0
 
 
-def _is_phased_depthwise(p: Problem) -> bool:
+def _is_spread(p: Problem) -> bool:
     return p.depthwise and _is_dilated(p)
 
 
@@ -166,7 +166,7 @@ FORMS_OF_Y = (
     Form("shifted", _is_few_products, forms_of_y.shifted),
     Form("patches", _is_few_patches, forms_of_y.patches),
     Form("onednn", _is_onednn, onednn.run),
-    Form("phased", _is_phased_depthwise, forms_of_y.phased),
+    Form("spread", _is_spread, forms_of_y.spread),
     Form("shifted", is_shifted, forms_of_y.shifted),
     Form("split", _is_split, forms_of_y.split),
     Form("subpixel", _is_subpixel, forms_of_y.subpixel),

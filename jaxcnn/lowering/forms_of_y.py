@@ -21,9 +21,11 @@ Each is the same sum. MEASURED.md says what each is for, what it gains, and what
 - subpixel: the same with all parts of the kernel in one convolution, some of them padded with
   zeros. They let a NaN in x spread to the outputs of the other phases, no
   further than the dilation.
+- spread: the same of a depthwise layer, as one sum of shifted products.
 """
 
 import itertools
+import math
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -43,6 +45,8 @@ from .tile import tile
 
 # The channels of the narrow groups that share a convolution: a vector or two.
 _SHARED = 16
+# XLA fuses so many pads of one array into one loop of vectors; more make the loop a slow one.
+_PADS = 4
 
 
 def taps(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
@@ -142,8 +146,6 @@ def phased(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     Output d * q + r sees tap a where r + a - low is a multiple of the dilation d: every d-th tap.
     """
     window = c.window
-    if x.shape[-1] == c.groups > 1:
-        c = c.with_(form="shifted")  # sums that XLA fuses with the interleaving
     n, k, d = x.shape[1:-1], w.shape[:-2], window.lhs_dilation
     m = window.output_shape(n, k)
     rows = tuple(-(-mi // di) for mi, di in zip(m, d, strict=True))
@@ -168,23 +170,16 @@ def phased(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
 
 
 def subpixel(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
-    """A dilated input: the phases of the outputs are the channels of one convolution.
-
-    Output d * q + r sees x at q + t through tap d * t + low - r: w, arranged by t and r.
-    """
-    window = c.window
-    n, d, o, axes = x.shape[1:-1], window.lhs_dilation, w.shape[-1], len(w.shape) - 2
-    m = window.output_shape(n, w.shape[:-2])
-    rows = tuple(-(-mi // di) for mi, di in zip(m, d, strict=True))
-    pads = []
-    for i, (k, di, (low, _)) in enumerate(zip(w.shape[:-2], d, window.padding, strict=True)):
-        t = np.arange(-(low // di), (k + di - 2 - low) // di + 1)
-        tap = di * t[:, None] + low - np.arange(di)
-        w = jnp.concatenate([w, jnp.zeros_like(w[(slice(None),) * 2 * i + (slice(1),)])], 2 * i)
-        w = jnp.take(w, np.where((tap >= 0) & (tap < k), tap, k), 2 * i)
-        pads.append((low // di, rows[i] - 1 + len(t) - n[i] - low // di))
+    """A dilated input: the phases of the outputs are the channels of one convolution."""
+    n, d, o, axes = x.shape[1:-1], c.window.lhs_dilation, w.shape[-1], len(w.shape) - 2
+    m, rows, first = _phases(n, w.shape[:-2], c.window)
+    w, _ = _by_phases(w, c.window)
     w = jnp.transpose(w, (*range(0, 2 * axes, 2), 2 * axes, *range(1, 2 * axes, 2), 2 * axes + 1))
     w = w.reshape(*w.shape[: axes + 1], -1)  # [T.., C, R.. * O]
+    pads = [
+        (-t, row - 1 + taps - ni + t)
+        for t, row, taps, ni in zip(first, rows, w.shape[:axes], n, strict=True)
+    ]
     ones = (1,) * axes
     y = correlate(x, w, c.with_(window=Window(ones, tuple(pads), ones, ones)))
     # The last axis has its phases beside its places already. Fewer axes are transposed faster.
@@ -193,6 +188,65 @@ def subpixel(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     y = jnp.transpose(y, (0, *between, 2 * axes - 1))
     y = y.reshape(-1, *(r * di for r, di in zip(rows, d, strict=True)), o)
     return y[(slice(None), *(slice(mi) for mi in m))]
+
+
+def spread(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
+    """A dilated input, depthwise: what each place of x adds to the outputs of all phases.
+
+    One loop reads x and writes y: what is repeated and masked along a phase costs it nothing.
+    """
+    window, (n, d) = c.window, (x.shape[1:-1], c.window.lhs_dilation)
+    m, rows, first = _phases(n, w.shape[:-2], window)
+    x = jnp.repeat(widen(x), w.shape[-1] // c.groups, axis=-1)
+    w, real = _by_phases(widen(w), window)
+    shifts = w.shape[: 2 * len(d) : 2]
+    if math.prod(shifts) > _PADS:
+        ends = zip(first, rows, shifts, n, strict=True)
+        x = pad(x, [(-t, row + t + taps - 1 - ni) for t, row, taps, ni in ends], 0)
+        n, first = x.shape[1:-1], [0] * len(d)
+    # [N, Q, R, .., O], places and phases in turn.
+    last = 2 * len(d) + 1
+    places, phases = [0, *range(1, last, 2)], range(2, last, 2)
+    shares = []
+    for shift in np.ndindex(shifts):
+        at = tuple(index for t in shift for index in (t, slice(None)))
+        if real[at].any():
+            low = [-(t + i) for t, i in zip(first, shift, strict=True)]
+            both = [(a, row - ni - a) for a, row, ni in zip(low, rows, n, strict=True)]
+            shifted = jnp.expand_dims(pad(x, both, 0), phases)
+            share = shifted * jnp.expand_dims(w[at][..., 0, :], places)
+            # To the phases without this tap a NaN in x does not spread.
+            mask = np.expand_dims(real[at], [*places, last])
+            shares.append(jnp.where(mask, share, 0))
+    if not shares:
+        return jnp.zeros((x.shape[0], *m, w.shape[-1]), x.dtype)
+    y = reduce(add, shares)
+    y = y.reshape(-1, *(r * di for r, di in zip(rows, d, strict=True)), w.shape[-1])
+    return y[(slice(None), *(slice(mi) for mi in m))]
+
+
+def _phases(n: tuple[int, ...], k: tuple[int, ...], window: Window):
+    """Of a dilated input: the outputs, of each phase, and the first place that the first sees."""
+    m, d = window.output_shape(n, k), window.lhs_dilation
+    rows = tuple(-(-mi // di) for mi, di in zip(m, d, strict=True))
+    return m, rows, [-(low // di) for (low, _), di in zip(window.padding, d, strict=True)]
+
+
+def _by_phases(w: jax.Array, window: Window) -> tuple[jax.Array, np.ndarray]:
+    """w as `[T, R, .., C, O]`, 0 where there is no tap, and where there is one.
+
+    Output d * q + r sees x at q + t through tap d * t + low - r.
+    """
+    real = np.ones((), bool)
+    axes = zip(w.shape[:-2], window.lhs_dilation, window.padding, strict=True)
+    for i, (k, d, (low, _)) in enumerate(axes):
+        t = np.arange(-(low // d), (k + d - 2 - low) // d + 1)
+        tap = d * t[:, None] + low - np.arange(d)
+        inside = (tap >= 0) & (tap < k)
+        w = jnp.concatenate([w, jnp.zeros_like(w[(slice(None),) * 2 * i + (slice(1),)])], 2 * i)
+        w = jnp.take(w, np.where(inside, tap, k), 2 * i)
+        real = np.expand_dims(real, (-2, -1)) & inside if i else inside
+    return w, real
 
 
 def merged(w: tuple[int, ...], c: Correlation) -> int:

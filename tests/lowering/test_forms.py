@@ -38,7 +38,8 @@ FORWARD = {
     "all_cores": DENSE + STRIDED,
     "shifted": DEPTHWISE + MULTIPLIED + DENSE + STRIDED + DILATED + GROUPED,
     "split": GROUPED,
-    "phased": [*DILATED, DEPTHWISE[-1], *MULTIPLIED],
+    "phased": DILATED,
+    "spread": [DEPTHWISE[-1], *MULTIPLIED],
     "subpixel": DILATED,
 }
 BACKWARD = {
