@@ -27,10 +27,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from . import _checks
-from ._taps import Taps, better, gather, scatter, scatter_equal, window_sum
+from ._taps import Taps, better, gather, scatter
 from ._widen import widen
 from ._window import Padding, Window, ints, pairs
-from .lowering.pooling_primitives import materialized, routed, window_maximum
+from .lowering.pooling_primitives import materialized, routed, shared, summed, window_maximum
 
 Ties = Literal["first", "all", "split"]
 
@@ -158,7 +158,7 @@ def max_pool(
 
 def _avg_pool(x: jax.Array, taps: Taps, count_include_pad: bool) -> jax.Array:
     wide = widen(x)
-    total = window_sum(wide, taps)
+    total = summed(wide, taps)
     return (total / _counts(taps, count_include_pad, wide)).astype(x.dtype)
 
 
@@ -170,7 +170,7 @@ def _avg_pool_fwd(x: jax.Array, taps: Taps, count_include_pad: bool):
 def _avg_pool_bwd(taps: Taps, count_include_pad: bool, _, g: jax.Array):
     wide = widen(g)
     share = wide / _counts(taps, count_include_pad, wide)
-    return (scatter_equal(share, taps).astype(g.dtype),)
+    return (shared(share, taps).astype(g.dtype),)
 
 
 _avg_pool_rule = jax.custom_vjp(_avg_pool, nondiff_argnums=(1, 2))

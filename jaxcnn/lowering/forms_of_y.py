@@ -25,7 +25,6 @@ Each is the same sum. MEASURED.md says what each is for, what it gains, and what
 """
 
 import itertools
-import math
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -40,13 +39,12 @@ from .._widen import widen
 from .._window import Window
 from . import plain
 from .correlation import Correlation
+from .phases import Phases
 from .primitive import correlate
 from .tile import tile
 
 # The channels of the narrow groups that share a convolution: a vector or two.
 _SHARED = 16
-# XLA fuses so many pads of one array into one loop of vectors; more make the loop a slow one.
-_PADS = 4
 
 
 def taps(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
@@ -171,14 +169,14 @@ def phased(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
 
 def subpixel(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     """A dilated input: the phases of the outputs are the channels of one convolution."""
-    n, d, o, axes = x.shape[1:-1], c.window.lhs_dilation, w.shape[-1], len(w.shape) - 2
-    m, rows, first = _phases(n, w.shape[:-2], c.window)
-    w, _ = _by_phases(w, c.window)
+    n, d, o, axes = x.shape[1:-1], c.window.lhs_dilation, w.shape[-1], w.ndim - 2
+    phases = Phases(c.window, w.shape[:-2], n)
+    w, rows = phases.kernel(w), phases.rows
     w = jnp.transpose(w, (*range(0, 2 * axes, 2), 2 * axes, *range(1, 2 * axes, 2), 2 * axes + 1))
     w = w.reshape(*w.shape[: axes + 1], -1)  # [T.., C, R.. * O]
     pads = [
         (-t, row - 1 + taps - ni + t)
-        for t, row, taps, ni in zip(first, rows, w.shape[:axes], n, strict=True)
+        for t, row, taps, ni in zip(phases.first, rows, w.shape[:axes], n, strict=True)
     ]
     ones = (1,) * axes
     y = correlate(x, w, c.with_(window=Window(ones, tuple(pads), ones, ones)))
@@ -186,8 +184,7 @@ def subpixel(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
     y = y.reshape(-1, *rows[1:], *d[:-1], d[-1] * o)
     between = [axis for i in range(axes - 1) for axis in (axes + i, i + 1)]
     y = jnp.transpose(y, (0, *between, 2 * axes - 1))
-    y = y.reshape(-1, *(r * di for r, di in zip(rows, d, strict=True)), o)
-    return y[(slice(None), *(slice(mi) for mi in m))]
+    return phases.joined(y.reshape(-1, *(v for pair in zip(rows, d, strict=True) for v in pair), o))
 
 
 def spread(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
@@ -195,58 +192,18 @@ def spread(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
 
     One loop reads x and writes y: what is repeated and masked along a phase costs it nothing.
     """
-    window, (n, d) = c.window, (x.shape[1:-1], c.window.lhs_dilation)
-    m, rows, first = _phases(n, w.shape[:-2], window)
+    phases = Phases(c.window, w.shape[:-2], x.shape[1:-1])
     x = jnp.repeat(widen(x), w.shape[-1] // c.groups, axis=-1)
-    w, real = _by_phases(widen(w), window)
-    shifts = w.shape[: 2 * len(d) : 2]
-    if math.prod(shifts) > _PADS:
-        ends = zip(first, rows, shifts, n, strict=True)
-        x = pad(x, [(-t, row + t + taps - 1 - ni) for t, row, taps, ni in ends], 0)
-        n, first = x.shape[1:-1], [0] * len(d)
-    # [N, Q, R, .., O], places and phases in turn.
-    last = 2 * len(d) + 1
-    places, phases = [0, *range(1, last, 2)], range(2, last, 2)
+    w = phases.kernel(widen(w))[..., 0, :]
+    places = [0, *range(1, w.ndim, 2)]
     shares = []
-    for shift in np.ndindex(shifts):
+    for shift, shifted, mask in phases.shifts(x):
         at = tuple(index for t in shift for index in (t, slice(None)))
-        if real[at].any():
-            low = [-(t + i) for t, i in zip(first, shift, strict=True)]
-            both = [(a, row - ni - a) for a, row, ni in zip(low, rows, n, strict=True)]
-            shifted = jnp.expand_dims(pad(x, both, 0), phases)
-            share = shifted * jnp.expand_dims(w[at][..., 0, :], places)
-            # To the phases without this tap a NaN in x does not spread.
-            mask = np.expand_dims(real[at], [*places, last])
-            shares.append(jnp.where(mask, share, 0))
+        # To the phases without this tap a NaN in x does not spread.
+        shares.append(jnp.where(mask, shifted * jnp.expand_dims(w[at], places), 0))
     if not shares:
-        return jnp.zeros((x.shape[0], *m, w.shape[-1]), x.dtype)
-    y = reduce(add, shares)
-    y = y.reshape(-1, *(r * di for r, di in zip(rows, d, strict=True)), w.shape[-1])
-    return y[(slice(None), *(slice(mi) for mi in m))]
-
-
-def _phases(n: tuple[int, ...], k: tuple[int, ...], window: Window):
-    """Of a dilated input: the outputs, of each phase, and the first place that the first sees."""
-    m, d = window.output_shape(n, k), window.lhs_dilation
-    rows = tuple(-(-mi // di) for mi, di in zip(m, d, strict=True))
-    return m, rows, [-(low // di) for (low, _), di in zip(window.padding, d, strict=True)]
-
-
-def _by_phases(w: jax.Array, window: Window) -> tuple[jax.Array, np.ndarray]:
-    """w as `[T, R, .., C, O]`, 0 where there is no tap, and where there is one.
-
-    Output d * q + r sees x at q + t through tap d * t + low - r.
-    """
-    real = np.ones((), bool)
-    axes = zip(w.shape[:-2], window.lhs_dilation, window.padding, strict=True)
-    for i, (k, d, (low, _)) in enumerate(axes):
-        t = np.arange(-(low // d), (k + d - 2 - low) // d + 1)
-        tap = d * t[:, None] + low - np.arange(d)
-        inside = (tap >= 0) & (tap < k)
-        w = jnp.concatenate([w, jnp.zeros_like(w[(slice(None),) * 2 * i + (slice(1),)])], 2 * i)
-        w = jnp.take(w, np.where(inside, tap, k), 2 * i)
-        real = np.expand_dims(real, (-2, -1)) & inside if i else inside
-    return w, real
+        return jnp.zeros((x.shape[0], *phases.m, w.shape[-1]), x.dtype)
+    return phases.joined(reduce(add, shares))
 
 
 def merged(w: tuple[int, ...], c: Correlation) -> int:

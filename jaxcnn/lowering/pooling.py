@@ -1,4 +1,4 @@
-"""How a max-pool is put to XLA: what a TPU's compiler fuses, and what the others get.
+"""How a pool is put to XLA: what a TPU's compiler fuses, what a CPU's does, what the others get.
 
 Which way a platform gets, `pooling_primitives` says. A TPU's time is its traffic with memory, which
 MEASURED.md lists as its compiler counts it.
@@ -13,7 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._taps import Taps, better, gather, pad, reduced_maximum, scatter
+from .._taps import (
+    Taps,
+    better,
+    gather,
+    pad,
+    reduced_maximum,
+    scatter,
+    scatter_equal,
+    window_sum,
+)
+from .phases import Phases
 
 # A chain over more taps takes long to compile.
 _CHAIN = 32
@@ -53,6 +63,26 @@ def chained_maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
     for tap in tapped:
         y = jnp.where(better(tap, y), tap, y)
     return y
+
+
+def sum_on_cpu(x: jax.Array, taps: Taps) -> jax.Array:
+    """The sum over every window: of slices, since reduce-window takes an element at a time."""
+    if len(taps) > _CHAIN:
+        return window_sum(x, taps)
+    return functools.reduce(add, gather(x, taps, 0))
+
+
+def shared_on_cpu(share: jax.Array, taps: Taps) -> jax.Array:
+    """Its transpose: every share at all places of its window, in one loop over all phases."""
+    phases = Phases(taps.window.of_dx(taps.n, taps.k), taps.k, taps.m)
+    if phases.count > _CHAIN:
+        return scatter_equal(share, taps)
+    lead = share.shape[: share.ndim - 1 - len(taps.k)]
+    shares = [
+        jnp.where(mask, shifted, 0)
+        for _, shifted, mask in phases.shifts(share.reshape(-1, *taps.m, share.shape[-1]))
+    ]
+    return phases.joined(functools.reduce(add, shares)).reshape(*lead, *taps.n, share.shape[-1])
 
 
 def by_product(numbers: jax.Array) -> jax.Array:

@@ -1,7 +1,8 @@
-"""The primitives under max-pooling: each takes its way, one of `pooling`, where it is lowered.
+"""The primitives under pooling: each takes its way, one of `pooling`, where it is lowered.
 
-`maximum` is the forward pass. `routed` is the backward one, linear in g, and its transpose is
-`picked`. `materialized` is the identity.
+`maximum` is the forward pass of a max-pool. `routed` is the backward one, linear in g, and its
+transpose is `picked`. `materialized` is the identity. The two passes of an average are `summed` and
+`shared`, each the transpose of the other.
 """
 
 import functools
@@ -15,7 +16,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from .._cotangent import as_varying, explicit_sharding
-from .._taps import Taps, better, gather
+from .._taps import Taps, better, gather, scatter_equal, window_sum
 from . import pooling
 from .local import lower_local
 
@@ -53,13 +54,38 @@ def materialized(numbers: jax.Array) -> jax.Array:
     return materialized_p.bind(numbers)
 
 
+def summed(x: jax.Array, taps: Taps) -> jax.Array:
+    """The sum over every window, `[N.., M.., C]`."""
+    if not x.size or explicit_sharding(x) is not None:
+        return window_sum(x, taps)
+    return summed_p.bind(x, taps=taps)
+
+
+def shared(share: jax.Array, taps: Taps) -> jax.Array:
+    """Every share at all places of its window, added where windows meet, `[N.., S.., C]`."""
+    if not share.size or explicit_sharding(share) is not None:
+        return scatter_equal(share, taps)
+    return shared_p.bind(share, taps=taps)
+
+
 maximum_p, routed_p, materialized_p = map(Primitive, ("maximum", "routed", "materialized"))
+summed_p, shared_p = map(Primitive, ("summed", "shared"))
 
 
 @maximum_p.def_abstract_eval
 def _maximum_shape(x: Any, *, taps: Taps, least: float) -> Any:
     del least
     return x.update(shape=(*_lead(x, taps), *taps.m, x.shape[-1]), weak_type=False)
+
+
+@summed_p.def_abstract_eval
+def _summed_shape(x: Any, *, taps: Taps) -> Any:
+    return x.update(shape=(*_lead(x, taps), *taps.m, x.shape[-1]), weak_type=False)
+
+
+@shared_p.def_abstract_eval
+def _shared_shape(share: Any, *, taps: Taps) -> Any:
+    return share.update(shape=(*_lead(share, taps), *taps.n, share.shape[-1]), weak_type=False)
 
 
 @routed_p.def_abstract_eval
@@ -102,6 +128,8 @@ def _routed_transpose(ct: Any, winner: Any, g: Any, *, taps: Taps) -> Any:
 ad.primitive_jvps[maximum_p] = _maximum_jvp
 ad.primitive_jvps[routed_p] = _routed_jvp
 ad.primitive_transposes[routed_p] = _routed_transpose
+ad.deflinear2(summed_p, lambda ct, x, *, taps: [shared(ct, taps)])
+ad.deflinear2(shared_p, lambda ct, share, *, taps: [summed(ct, taps)])
 
 
 # Batching: the new axis is one more of the leading ones.
@@ -137,4 +165,6 @@ def _define(primitive: Primitive, run: Callable[..., jax.Array], **platforms: An
 
 _define(maximum_p, pooling.maximum, cpu=pooling.maximum_on_cpu, tpu=pooling.maximum_on_tpu)
 _define(routed_p, pooling.by_taps, tpu=pooling.by_blocks)
+_define(summed_p, window_sum, cpu=pooling.sum_on_cpu)
+_define(shared_p, scatter_equal, cpu=pooling.shared_on_cpu)
 _define(materialized_p, lambda numbers: numbers, cpu=pooling.by_product)

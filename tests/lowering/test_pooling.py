@@ -1,4 +1,4 @@
-"""The forms of a max-pool, those for other platforms too: the same numbers as on CPU."""
+"""The forms of a pool, those for other platforms too: the same numbers as on CPU."""
 
 import re
 from functools import partial
@@ -10,14 +10,18 @@ import pytest
 
 import jaxcnn
 from jaxcnn import pooling, reference
+from jaxcnn._taps import scatter_equal, window_sum
 from jaxcnn.lowering.pooling import (
     by_blocks,
     by_product,
     by_taps,
     chained_maximum,
     reduced_maximum,
+    shared_on_cpu,
     sliced_maximum,
+    sum_on_cpu,
 )
+from jaxcnn.lowering.pooling_primitives import shared, summed
 
 # Input, window, strides, padding, dilation.
 WINDOWS = [
@@ -31,6 +35,8 @@ WINDOWS = [
     ((10,), (4,), (3,), "SAME_LOWER", 1),
     ((4, 5, 4), (2, 2, 2), (2, 1, 2), "VALID", 1),
 ]
+# More taps than become slices.
+MANY = ((9, 9), (6, 6), (1, 1), "SAME", 1)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -50,6 +56,48 @@ def test_every_form_is_the_same(window):
     expected = by_taps(winner, g, taps)
     np.testing.assert_allclose(by_blocks(winner, g, taps), expected, rtol=1e-14, atol=1e-14)
     assert jnp.isclose(expected.sum(), g.sum())  # padding wins nothing, not at -inf either
+
+
+@pytest.mark.parametrize("window", [*(w for w in WINDOWS if w[-1] == 1), MANY], ids=str)
+@pytest.mark.parametrize("lead", [(2,), (), (2, 3)], ids=str)
+def test_both_passes_of_an_average_are_sums_over_windows(window, lead):
+    n, k, strides, padding, _ = window
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(*lead, *n, 3)))
+    taps = pooling._taps("avg_pool", x, k, strides, padding, 1)
+    g = jnp.asarray(rng.normal(size=(*lead, *taps.m, 3)))
+    for form, plain, operand in (
+        (sum_on_cpu, window_sum, x),
+        (shared_on_cpu, scatter_equal, g),
+    ):
+        expected = plain(operand, taps)
+        np.testing.assert_allclose(form(operand, taps), expected, rtol=1e-13, atol=1e-13)
+    transposed = jax.linear_transpose(lambda x: summed(x, taps), x)(g)[0]
+    np.testing.assert_allclose(transposed, shared(g, taps), rtol=1e-13, atol=1e-13)
+    assert jnp.isclose(jnp.vdot(summed(x, taps), g), jnp.vdot(x, transposed))
+
+
+def test_what_no_window_reaches_gets_no_nan():
+    """Of the phases side by side, those that a share does not reach stay as they are."""
+    taps = pooling._taps("avg_pool", jnp.zeros((1, 9, 1)), (2,), (3,), "VALID", 1)
+    g = jnp.array([1.0, jnp.nan, jnp.inf]).reshape(1, 3, 1)
+    found = shared(g, taps).ravel()
+    np.testing.assert_array_equal(found, [1, 1, 0, np.nan, np.nan, 0, np.inf, np.inf, 0])
+
+
+def test_an_average_on_a_cpu_has_no_reduce_window():
+    """XLA runs that element by element there; the other platforms keep it."""
+    x, g = jnp.zeros((1, 7, 7, 2)), jnp.zeros((1, 3, 3, 2))
+
+    def both(x, g):
+        y, to_x = jax.vjp(lambda x: pooling.avg_pool(x, (3, 3), 2), x)
+        return y, to_x(g)
+
+    def text(platform):
+        return jax.export.export(jax.jit(both), platforms=(platform,))(x, g).mlir_module()
+
+    assert "stablehlo.reduce_window" not in text("cpu")
+    assert all(text(platform).count("stablehlo.reduce_window") == 2 for platform in ("tpu", "cuda"))
 
 
 def test_a_tpu_gets_another_form():
@@ -95,6 +143,11 @@ def test_a_pool_is_a_primitive_for_each_platform():
     )
     assert "platform_index" not in jaxpr
     for name in ("maximum", "routed", "materialized"):
+        assert re.search(rf" {name}[\[ ]", jaxpr), name
+    jaxpr = str(
+        jax.make_jaxpr(jax.grad(lambda x: pooling.avg_pool(x, (3,), 2).sum()))(jnp.zeros((1, 5, 2)))
+    )
+    for name in ("summed", "shared"):
         assert re.search(rf" {name}[\[ ]", jaxpr), name
 
 
