@@ -21,7 +21,7 @@ Each is the same sum. MEASURED.md says what each is for, what it gains, and what
 - subpixel: the same with all parts of the kernel in one convolution, some of them padded with
   zeros. They let a NaN in x spread to the outputs of the other phases, no
   further than the dilation.
-- spread: the same of a depthwise layer, as one sum of shifted products.
+- spread: all phases of a depthwise layer in one sum of shifted products; no NaN spreads.
 """
 
 import itertools
@@ -201,8 +201,6 @@ def spread(x: jax.Array, w: jax.Array, c: Correlation) -> jax.Array:
         at = tuple(index for t in shift for index in (t, slice(None)))
         # To the phases without this tap a NaN in x does not spread.
         shares.append(jnp.where(mask, shifted * jnp.expand_dims(w[at], places), 0))
-    if not shares:
-        return jnp.zeros((x.shape[0], *phases.m, w.shape[-1]), x.dtype)
     return phases.joined(reduce(add, shares))
 
 

@@ -65,11 +65,11 @@ class Phases:
         return w
 
     def shifts(self, x: jax.Array) -> Iterator[tuple[tuple[int, ...], jax.Array, np.ndarray]]:
-        """For each t what the phases see, and whether they do.
+        """For each t that has a tap in some phase, what the phases see there of x `[N, S.., C]`.
 
         Yields:
             t, counted from the first; x there, `[N, Q, 1, .., C]`, places and phases in turn; and
-            the mask, `[1, 1, R, .., 1]`.
+            where it has a tap, `[1, 1, R, .., 1]`.
         """
         axes, taps, rows = len(self.k), self.taps(), self.rows
         first, n = self.first, self.n

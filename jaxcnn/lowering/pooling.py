@@ -25,7 +25,7 @@ from .._taps import (
 )
 from .phases import Phases
 
-# A chain over more taps takes long to compile.
+# More taps, or shifts of dx, one after the other take long to compile.
 _CHAIN = 32
 # On a CPU, channels fewer than a vector and taps few enough for one pass over x.
 _NARROW, _SLICES = 8, 4
@@ -73,7 +73,7 @@ def sum_on_cpu(x: jax.Array, taps: Taps) -> jax.Array:
 
 
 def shared_on_cpu(share: jax.Array, taps: Taps) -> jax.Array:
-    """Its transpose: every share at all places of its window, in one loop over all phases."""
+    """The transpose of the sum over every window, in one loop over all phases of dx."""
     phases = Phases(taps.window.of_dx(taps.n, taps.k), taps.k, taps.m)
     if phases.count > _CHAIN:
         return scatter_equal(share, taps)
