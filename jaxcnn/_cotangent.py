@@ -2,7 +2,7 @@
 
 import jax
 from jax import lax
-from jax.sharding import AxisType
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def _varying(x: jax.Array) -> frozenset[str]:
@@ -37,3 +37,11 @@ def explicit_sharding(primal: jax.Array):
     sharding = jax.typeof(primal).sharding
     explicit = any(kind == AxisType.Explicit for kind in sharding.mesh.axis_types)
     return sharding if explicit else None
+
+
+def explicit_sharding_beside(x: jax.Array, primal: jax.Array):
+    """The same of an array that meets x: made outside of the mesh, it is whole on every device."""
+    sharding = explicit_sharding(x)
+    if sharding is None or jax.typeof(primal).sharding.mesh == sharding.mesh:
+        return explicit_sharding(primal)
+    return NamedSharding(sharding.mesh, PartitionSpec())

@@ -32,7 +32,7 @@ from jax.typing import ArrayLike
 
 from . import _checks
 from ._copies import over_copies
-from ._cotangent import cotangent, explicit_sharding
+from ._cotangent import cotangent, explicit_sharding, explicit_sharding_beside
 from ._window import Padding, TransposedPadding, Window, ints, pairs, transposed_pairs
 from .lowering import Activation, Correlation, correlate, exchange_channels
 
@@ -57,7 +57,7 @@ def _convolve_bwd(c: Correlation, residuals: _Residuals, g: jax.Array):
     n, k = x.shape[1:-1], w.shape[:-2]
     w_flipped = exchange_channels(jnp.flip(w, tuple(range(len(k)))), c.groups)
     dx = correlate(g, w_flipped, c.of_dx(n, k, explicit_sharding(x)))
-    dw = correlate(x, g, c.of_dw(n, k, explicit_sharding(w)))
+    dw = correlate(x, g, c.of_dw(n, k, explicit_sharding_beside(x, w)))
     db = None if b is None else cotangent(jnp.sum(g, tuple(range(g.ndim - 1))), b)
     return cotangent(dx, x), cotangent(dw, w), db
 

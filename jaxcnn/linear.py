@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 
 from . import _checks
 from ._copies import over_copies
-from ._cotangent import cotangent, explicit_sharding
+from ._cotangent import cotangent, explicit_sharding_beside
 from .lowering import Activation
 
 _Axes = tuple[tuple[int, ...], tuple[int, ...]]
@@ -50,7 +50,7 @@ def _affine_bwd(activation: Activation, residuals: _Residuals, g: jax.Array):
         g = jnp.where(y > 0, g, jnp.zeros_like(g))
     batch = tuple(range(x.ndim - 1))
     dx = _contract(g, w, ((g.ndim - 1,), (1,)))
-    dw = _contract(x, g, (batch, batch), explicit_sharding(w))
+    dw = _contract(x, g, (batch, batch), explicit_sharding_beside(x, w))
     db = None if b is None else cotangent(jnp.sum(g, batch), b)
     return cotangent(dx, x), cotangent(dw, w), db
 

@@ -151,7 +151,7 @@ def _is_spread(p: Problem) -> bool:
 def _is_onednn(p: Problem) -> bool:
     axes, o = len(p.k), p.w[-1]
     if p.depthwise:
-        suits = axes > 1 and o == p.groups
+        suits = o == p.groups
     elif p.groups > 1:
         suits = axes > 1 and min(p.w[-2], o // p.groups) >= FEW_IN_A_GROUP
     else:

@@ -93,6 +93,11 @@ def run(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) 
     c = c.with_(window=window)
     if c.over_batch:
         return onednn_dw.in_parts(x, w, c)
+    if w.ndim == 3 and c.groups == x.shape[-1] > 1:
+        # Of a depthwise layer of one axis oneDNN knows a slow loop alone.
+        strides, dilation = window.strides, window.rhs_dilation
+        row = Window((1, *strides), ((0, 0), *window.padding), (1, 1), (1, *dilation))
+        return run(x[:, None], w[None], c.with_(window=row), b)[:, 0]
     axes, shape = w.ndim - 2, c.output_shape(x.shape, w.shape)
     kernel = outputs_last(axes)
     if c.exchanged and c.groups == 1:

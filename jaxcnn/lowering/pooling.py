@@ -66,10 +66,42 @@ def chained_maximum(x: jax.Array, taps: Taps, least: float) -> jax.Array:
 
 
 def sum_on_cpu(x: jax.Array, taps: Taps) -> jax.Array:
-    """The sum over every window: of slices, since reduce-window takes an element at a time."""
+    """The sum over every window: of slices, since reduce-window takes an element at a time.
+
+    Taps that lie in x at the same outputs are added up there, and the padding is that of their sum:
+    a padded x would be a copy.
+    """
     if len(taps) > _CHAIN:
         return window_sum(x, taps)
-    return functools.reduce(add, gather(x, taps, 0))
+    lead = x.shape[: x.ndim - 1 - len(taps.k)]
+    sums: dict[tuple[tuple[int, int], ...], jax.Array] = {}
+    for place in taps.places():
+        axes = [_inside(taps, axis, a) for axis, a in enumerate(place)]
+        if any(last < first for first, last, _ in axes):
+            continue
+        strides = taps.window.strides
+        starts = [start for _, _, start in axes]
+        stops = [
+            start + (last - first) * s + 1
+            for (first, last, start), s in zip(axes, strides, strict=True)
+        ]
+        ones = (1,) * len(lead)
+        tap = lax.slice(
+            x, (*(0 for _ in lead), *starts, 0), (*lead, *stops, x.shape[-1]), (*ones, *strides, 1)
+        )
+        outside = tuple(
+            (first, m - 1 - last) for (first, last, _), m in zip(axes, taps.m, strict=True)
+        )
+        sums[outside] = sums[outside] + tap if outside in sums else tap
+    return functools.reduce(add, [pad(total, outside, 0) for outside, total in sums.items()])
+
+
+def _inside(taps: Taps, axis: int, a: int) -> tuple[int, int, int]:
+    """Along an axis the first and last output whose tap a lies in x, and where the first's does."""
+    window, n = taps.window, taps.n[axis]
+    s, at = window.strides[axis], a * window.rhs_dilation[axis] - window.padding[axis][0]
+    first = max(0, -(at // s))
+    return first, min(taps.m[axis] - 1, (n - 1 - at) // s), first * s + at
 
 
 def shared_on_cpu(share: jax.Array, taps: Taps) -> jax.Array:

@@ -230,6 +230,27 @@ def test_more_leading_axes_with_the_first_sharded(kind):
     jax.tree.map(lambda a, b: assert_equal(a, b, "leaf"), found, expected)
 
 
+@pytest.mark.parametrize("of", ["conv", "conv, depthwise", "conv_transpose", "dense"])
+def test_weights_made_outside_of_the_mesh(of):
+    """Called one by one, as in a notebook: they lie on one device, and their gradient on all."""
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(AxisType.Explicit,))
+    rng = np.random.default_rng(0)
+    layer, *depthwise = of.split(", ")
+    options = dict(feature_group_count=4) if depthwise else {}
+    x = jnp.asarray(rng.normal(size=(8, 4) if layer == "dense" else (8, 4, 4, 4)))
+    w = jnp.asarray(rng.normal(size={4: (3, 3, 1 if depthwise else 4, 4), 2: (4, 4)}[x.ndim]))
+    b = jnp.asarray(rng.normal(size=4))
+
+    def loss(layers):
+        return lambda x, w, b: jnp.sum(jnp.sin(getattr(layers, layer)(x, w, b, **options)))
+
+    expected = jax.grad(loss(reference), (0, 1, 2))(x, w, b)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(x, NamedSharding(mesh, P("batch")))
+        found = jax.grad(loss(jaxcnn), (0, 1, 2))(placed, w, b)
+    jax.tree.map(lambda a, b: assert_equal(a, b, "leaf"), found, expected)
+
+
 @pytest.mark.parametrize("split", [P(None, None, None, "batch"), P(None, "batch")], ids=str)
 def test_auto_axes_elsewhere(split):
     """Channels or space over Auto axes: XLA places what it must, the numbers stay."""
