@@ -29,6 +29,8 @@ from .phases import Phases
 _CHAIN = 32
 # On a CPU, channels fewer than a vector and taps few enough for one pass over x.
 _NARROW, _SLICES = 8, 4
+# Of channels between one vector and four LLVM makes no vectors in a loop that only repeats.
+_VECTOR = 16
 # The columns of the product that keeps winners: no more than fill a cache, no fewer than a vector.
 _BLOCK, _LEAST = 128, 8
 
@@ -107,7 +109,8 @@ def _inside(taps: Taps, axis: int, a: int) -> tuple[int, int, int]:
 def shared_on_cpu(share: jax.Array, taps: Taps) -> jax.Array:
     """The transpose of the sum over every window, in one loop over all phases of dx."""
     phases = Phases(taps.window.of_dx(taps.n, taps.k), taps.k, taps.m)
-    if phases.count > _CHAIN:
+    few = phases.count == 1 and len(taps) <= _SLICES
+    if phases.count > _CHAIN or (few and _VECTOR < share.shape[-1] < 4 * _VECTOR):
         return scatter_equal(share, taps)
     lead = share.shape[: share.ndim - 1 - len(taps.k)]
     shares = [
