@@ -36,8 +36,9 @@ HALF_A_VECTOR = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
 WORTH_ALL_CORES = 2e7
 # And less than this before oneDNN has shared it out: of layers as wide as ENOUGH_CHANNELS, of wider
-# ones, of one channel to many or 1x1, which XLA makes a matrix product, and of one wide example.
-LITTLE, LITTLE_AND_WIDE, LITTLE_PRODUCT, LITTLE_OF_ONE = 2e6, 5e6, 7e6, 1.5e7
+# ones, of one channel to many or 1x1, which XLA makes a matrix product, of wide layers of one axis,
+# and of one wide example.
+LITTLE, LITTLE_AND_WIDE, LITTLE_PRODUCT, LITTLE_ALONG, LITTLE_OF_ONE = 2e6, 5e6, 7e6, 9e6, 1.5e7
 ENOUGH_CHANNELS = 8
 MANY_CHANNELS = 32
 # XLA shares out the places of one example.
@@ -140,7 +141,7 @@ def _little(p: Problem) -> float:
     if p.x[0] == 1 and fewest >= MANY_CHANNELS and math.prod(p.m) >= ENOUGH_PLACES:
         return LITTLE_OF_ONE
     if fewest >= FEW_CHANNELS:
-        return LITTLE_AND_WIDE
+        return LITTLE_ALONG if len(p.k) == 1 else LITTLE_AND_WIDE
     return LITTLE if fewest >= ENOUGH_CHANNELS else 0
 
 

@@ -90,6 +90,8 @@ CASES = [
      ["onednn", "taps", "onednn"]),
     (((8, 56, 56, 96), (7, 7), 96), {"strides": 2, "groups": 96}, ["shifted", "spread", "shifted"],
      ["onednn", "spread", "shifted"]),
+    (((16, 128, 32), (4,), 32), {"strides": 2}, ["plain", "subpixel", "plain"],
+     ["plain", "subpixel", "onednn"]),
     (((16, 512, 64), (4,), 64), {"groups": 64}, ["shifted"] * 3,
      ["onednn", "onednn", "shifted"]),
     (WIDE, {"dtype": jnp.float64}, ["plain"] * 3, None),
