@@ -23,6 +23,7 @@ from .._taps import (
     scatter_equal,
     window_sum,
 )
+from .._window import span
 from .phases import Phases
 
 # More taps, or shifts of dx, one after the other take long to compile.
@@ -75,22 +76,16 @@ def sum_on_cpu(x: jax.Array, taps: Taps) -> jax.Array:
     """
     if len(taps) > _CHAIN:
         return window_sum(x, taps)
-    lead = x.shape[: x.ndim - 1 - len(taps.k)]
     sums: dict[tuple[tuple[int, int], ...], jax.Array] = {}
     for place in taps.places():
         axes = [_inside(taps, axis, a) for axis, a in enumerate(place)]
         if any(last < first for first, last, _ in axes):
             continue
-        strides = taps.window.strides
-        starts = [start for _, _, start in axes]
-        stops = [
-            start + (last - first) * s + 1
-            for (first, last, start), s in zip(axes, strides, strict=True)
+        slices = [
+            slice(start, start + span(last - first + 1, s), s)
+            for (first, last, start), s in zip(axes, taps.window.strides, strict=True)
         ]
-        ones = (1,) * len(lead)
-        tap = lax.slice(
-            x, (*(0 for _ in lead), *starts, 0), (*lead, *stops, x.shape[-1]), (*ones, *strides, 1)
-        )
+        tap = x[(..., *slices, slice(None))]
         outside = tuple(
             (first, m - 1 - last) for (first, last, _), m in zip(axes, taps.m, strict=True)
         )
