@@ -11,25 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._taps import pad
-from .._window import Window
+from .._taps import Taps, pad
 
 # XLA fuses so many pads of one array into one loop of vectors; more make the loop a slow one.
 _PADS = 4
 
 
 @dataclass(frozen=True)
-class Phases:
-    """The phases of a window of shape `k` over a dilated input of spatial shape `n`."""
-
-    window: Window
-    k: tuple[int, ...]
-    n: tuple[int, ...]
-
-    @property
-    def m(self) -> tuple[int, ...]:
-        """The output's spatial shape."""
-        return self.window.output_shape(self.n, self.k)
+class Phases(Taps):
+    """The taps of a window over a dilated input, by the phases of its outputs."""
 
     @property
     def rows(self) -> tuple[int, ...]:
