@@ -18,14 +18,18 @@ def as_varying(*arrays: jax.Array) -> list[jax.Array]:
 
 
 def cotangent(value: jax.Array, primal: jax.Array) -> jax.Array:
-    """`value` as the cotangent of `primal`: summed over the devices that share it, and cast.
+    """`value` as the cotangent of `primal`: summed over the devices that share it, placed and cast.
 
     Inside `shard_map` a weight that all devices share meets a batch that differs from device to
-    device: its cotangent is the sum over them. JAX does not check a cotangent's dtype.
+    device: its cotangent is the sum over them. On explicit mesh axes two arrays of one operation
+    may lie differently; each cotangent lies as its own. JAX does not check a cotangent's dtype.
     """
     shared = tuple(sorted(_varying(value) - _varying(primal)))
     if shared:
         value = lax.psum(value, shared)
+    sharding = explicit_sharding(primal)
+    if sharding is not None and jax.typeof(value).sharding != sharding:
+        value = jax.sharding.reshard(value, sharding)
     return value.astype(primal.dtype)
 
 

@@ -49,7 +49,7 @@ def _affine_bwd(activation: Activation, residuals: _Residuals, g: jax.Array):
     if y is not None:
         g = jnp.where(y > 0, g, jnp.zeros_like(g))
     batch = tuple(range(x.ndim - 1))
-    dx = _contract(g, w, ((g.ndim - 1,), (1,)))
+    dx = _contract(g, w, ((g.ndim - 1,), (1,)), explicit_sharding_beside(w, x))
     dw = _contract(x, g, (batch, batch), explicit_sharding_beside(x, w))
     db = None if b is None else cotangent(jnp.sum(g, batch), b)
     return cotangent(dx, x), cotangent(dw, w), db

@@ -250,6 +250,48 @@ def test_weights_made_outside_of_the_mesh(of):
     assert_equal(found, expected, "dx")
 
 
+@pytest.mark.parametrize(
+    ("layer", "left", "right"),
+    [
+        ("dense", P("batch"), P(None, "model")),
+        ("dense", P(), P(None, "model")),
+        *(
+            ("softmax_cross_entropy", left, right)
+            for left, right in [
+                (P("batch"), P()),
+                (P(), P("batch", "model")),
+                (P("batch", "model"), P(None, "model")),
+            ]
+        ),
+        ("softmax_cross_entropy_with_integer_labels", P(), P("batch")),
+        ("softmax_cross_entropy_with_integer_labels", P("batch", "model"), P("batch")),
+        ("softmax_cross_entropy_with_integer_labels", P(None, "model"), P()),
+    ],
+    ids=str,
+)
+def test_operands_that_lie_differently_on_explicit_axes(layer, left, right):
+    """Each cotangent lies as its own operand; classes and outputs may be split as well."""
+    mesh = jax.make_mesh((4, 2), ("batch", "model"), axis_types=(AxisType.Explicit,) * 2)
+    rng = np.random.default_rng(0)
+    second = rng.integers(0, 8, 8) if "integer" in layer else rng.normal(size=(8, 8))
+    of = (0,) if "integer" in layer else (0, 1)
+
+    def loss(layers):
+        return lambda *operands: jnp.sum(jnp.sin(getattr(layers, layer)(*operands)))
+
+    operands = (rng.normal(size=(8, 8)), second)
+    expected = jax.grad(loss(reference), of)(*operands)
+    with jax.set_mesh(mesh):
+        placed = [
+            jax.device_put(a, NamedSharding(mesh, s))
+            for a, s in zip(operands, (left, right), strict=True)
+        ]
+        found = jax.jit(jax.grad(loss(jaxcnn), of))(*placed)
+    for a, b, operand in zip(found, expected, placed, strict=False):
+        assert_equal(a, b, "leaf")
+        assert a.sharding.is_equivalent_to(operand.sharding, a.ndim)
+
+
 @pytest.mark.parametrize("split", [P(None, None, None, "batch"), P(None, "batch")], ids=str)
 def test_auto_axes_elsewhere(split):
     """Channels or space over Auto axes: XLA places what it must, the numbers stay."""
