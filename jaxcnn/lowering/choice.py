@@ -17,6 +17,8 @@ from .form import Form
 
 # XLA would fuse these with what reads y, and compute them anew for every place that is read.
 APART = ("shifted", "tiled")
+# These take bias and activation, and operands of 16 bits, themselves.
+WHOLE = ("onednn", "neighbours")
 NAMES = tuple(dict.fromkeys(form.name for form in (*FORMS_OF_Y, *FORMS_OF_DW)))
 
 
@@ -43,7 +45,7 @@ def better_widened(p: Problem, form: Form) -> bool:
     lost. oneDNN has its own.
     """
     narrow = jnp.issubdtype(p.dtype, jnp.floating) and jnp.dtype(p.dtype).itemsize < 4
-    return narrow and form.name != "onednn" and p.target.platform == "cpu" and not p.target.export
+    return narrow and form.name not in WHOLE and p.target.platform == "cpu" and not p.target.export
 
 
 def run(
@@ -53,7 +55,10 @@ def run(
     if form.name == "onednn":
         return onednn.run(x, w, c, b)
     # Inside the form that was forced, the nested choices are free.
-    inner = c.with_(activation=None, form=FREE if c.form == form.name else c.form)
+    inner = c.with_(form=FREE if c.form == form.name else c.form)
+    if form.name in WHOLE:
+        return form.run(x, w, inner, *([] if b is None else [b]))
+    inner = inner.linear()
 
     def finished(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
         y = form.run(x, w, inner).astype(c.dtype or x.dtype)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import jax.numpy as jnp
 
-from . import forms_of_dw, onednn, onednn_dw, plain
+from . import forms_of_dw, neighbours, onednn, onednn_dw, plain
 from .correlation import Problem
 from .form import (
     FEW_CHANNELS,
@@ -91,7 +91,15 @@ def _is_narrower(p: Problem) -> bool:
     if not (_is_dense_dw(p) and p.w[-1] < p.x[-1] and p.w[-1] <= FEW_CHANNELS):
         return False
     window = forms_of_dw.window_of_exchanged(p.window, p.x[1:-1], p.m, p.k)
-    return _is_onednn_dw(replace(p, c=p.c.with_(window=window), x=p.w, w=p.x))
+    exchanged = replace(p, c=p.c.with_(window=window), x=p.w, w=p.x)
+    return _is_onednn_dw(exchanged) or _is_neighbours(exchanged)
+
+
+def _is_neighbours(p: Problem) -> bool:
+    # Of more inputs than outputs the two are exchanged, where they can be.
+    most = p.w[-1] if _is_dense_dw(p) else FEW_CHANNELS
+    enough = p.x[0] > onednn_dw.FEW_TO_TRANSPOSE and p.x[-1] <= most
+    return enough and neighbours.fits(p)
 
 
 def _is_few_examples(p: Problem) -> bool:
@@ -213,6 +221,7 @@ FORMS_OF_DW = (
     Form("plain", _is_little, plain.correlation),
     Form("exchanged", _is_narrower, forms_of_dw.exchanged),
     Form("split", _is_wide_groups, forms_of_dw.split),
+    Form("neighbours", _is_neighbours, neighbours.dw),
     Form("onednn", _is_onednn_dw, onednn.run),
     Form("planes", _is_planes, forms_of_dw.planes),
     Form("product", _is_product, forms_of_dw.product),

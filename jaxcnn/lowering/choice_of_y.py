@@ -4,7 +4,7 @@ import math
 
 import jax.numpy as jnp
 
-from . import forms_of_y, onednn, plain
+from . import forms_of_y, neighbours, onednn, plain
 from .correlation import Problem
 from .form import (
     FEW_CHANNELS,
@@ -45,6 +45,8 @@ MANY_CHANNELS = 32
 ENOUGH_PLACES = 128
 # XLA's own skips the zeros of a dilated input; all other ways are several convolutions.
 ENOUGH_CHANNELS_OF_DILATED = 3
+# Neighbouring places read the same x: of fewer channels that is little.
+ENOUGH_INPUTS = 3
 # So many elements that all taps see one core has written as soon; or so many, for a y so much
 # larger.
 FEW_PATCHES = 4e4
@@ -149,6 +151,10 @@ def _is_spread(p: Problem) -> bool:
     return p.depthwise and _is_dilated(p)
 
 
+def _is_neighbours(p: Problem) -> bool:
+    return p.x[-1] >= ENOUGH_INPUTS and neighbours.fits(p)
+
+
 def _is_onednn(p: Problem) -> bool:
     axes, o = len(p.k), p.w[-1]
     if p.depthwise:
@@ -166,6 +172,7 @@ FORMS_OF_Y = (
     Form("plain", _is_little, plain.correlation),
     Form("shifted", _is_few_products, forms_of_y.shifted),
     Form("patches", _is_few_patches, forms_of_y.patches),
+    Form("neighbours", _is_neighbours, neighbours.y),
     Form("onednn", _is_onednn, onednn.run),
     Form("spread", _is_spread, forms_of_y.spread),
     Form("shifted", is_shifted, forms_of_y.shifted),

@@ -126,6 +126,11 @@ def _processor() -> frozenset[str]:
         return frozenset()
 
 
+def lanes() -> int:
+    """How many outputs oneDNN computes at a time: the numbers of 32 bits in a vector."""
+    return 16 if "avx512f" in _processor() else 8
+
+
 def _computes_right(dtype: str) -> bool:
     """A small asymmetric convolution and a dw, compared with XLA's: no contract has the call."""
     rng = np.random.default_rng(0)

@@ -26,7 +26,7 @@ def problems(x, k, o, *, strides=1, dilation=1, groups=1, target=CPU, dtype=jnp.
 WIDE = ((128, 28, 28, 32), (3, 3), 32)
 CASES = [
     (WIDE, {}, ["all_cores", "all_cores", "rows"], ["onednn", "onednn", "onednn"]),
-    (((128, 28, 28, 4), (5, 5), 4), {}, ["tiled", "tiled", "quarters"], None),
+    (((128, 28, 28, 4), (5, 5), 4), {}, ["tiled", "tiled", "quarters"], ["neighbours"] * 3),
     (((32, 28, 28, 64), (3, 3), 64), {"groups": 64}, ["shifted"] * 3,
      ["onednn", "onednn", "shifted"]),
     (((32, 28, 28, 64), (3, 3), 64), {"groups": 4}, ["split", "split", "rows"], ["onednn"] * 3),
@@ -43,10 +43,18 @@ CASES = [
     (((8, 16, 16, 16, 16), (3, 3, 3), 16), {}, ["plain", "plain", "rows"], ["onednn"] * 3),
     (((8, 16, 16, 16, 16), (3, 3, 3), 16), {"dilation": 2}, ["plain", "plain", "rows"],
      ["onednn", "onednn", "planes"]),
-    (((128, 14, 14, 8), (3, 3), 16), {}, ["plain", "tiled", "quarters"], ["onednn"] * 3),
+    (((128, 14, 14, 8), (3, 3), 16), {}, ["plain", "tiled", "quarters"],
+     ["onednn", "neighbours", "onednn"]),
     (((64, 28, 28, 16), (3, 3), 4), {}, ["taps", "plain", "quarters"],
      ["taps", "onednn", "exchanged"]),
-    (((1, 28, 28, 4), (5, 5), 4), {}, ["tiled", "tiled", "plain"], ["tiled", "tiled", "onednn"]),
+    (((1, 28, 28, 4), (5, 5), 4), {}, ["tiled", "tiled", "plain"],
+     ["neighbours", "neighbours", "onednn"]),
+    (((128, 24, 24, 8), (5, 5), 8), {}, ["tiled", "tiled", "quarters"], ["neighbours"] * 3),
+    (((64, 28, 28, 8), (3, 3), 2), {}, ["taps", "shifted", "quarters"],
+     ["taps", "shifted", "exchanged"]),
+    (((64, 28, 28, 16), (5, 5), 8), {"strides": 2}, ["plain", "subpixel", "quarters"],
+     ["neighbours", "subpixel", "neighbours"]),
+    (((64, 27, 27, 8), (3, 3), 8), {}, ["tiled", "tiled", "quarters"], ["onednn"] * 3),
     (((1, 28, 28, 512), (5, 5), 512), {"groups": 128}, ["plain", "plain", "pairs"],
      ["onednn", "onednn", "planes"]),
     (((32, 28, 28, 60), (3, 3), 60), {"groups": 20}, ["split", "split", "pairs"], None),
@@ -54,11 +62,14 @@ CASES = [
     (((128, 28, 28, 1), (4, 4), 32), {}, ["plain", "taps", "patches"],
      ["onednn", "taps", "patches"]),
     (((32, 28, 28, 2), (2, 2), 64), {"strides": 2}, ["shifted", "subpixel", "patches"], None),
-    (((128, 28, 28, 1), (5, 5), 4), {}, ["shifted", "tiled", "quarters"], None),
-    (((32, 28, 28, 2), (3, 3), 2), {}, ["shifted", "shifted", "plain"], None),
+    (((128, 28, 28, 1), (5, 5), 4), {}, ["shifted", "tiled", "quarters"],
+     ["shifted", "neighbours", "neighbours"]),
+    (((32, 28, 28, 2), (3, 3), 2), {}, ["shifted", "shifted", "plain"],
+     ["shifted", "shifted", "neighbours"]),
     (((128, 28, 28, 3), (3, 3), 8), {}, ["shifted", "tiled", "quarters"],
-     ["shifted", "tiled", "onednn"]),
-    (((64, 28, 28, 1), (3, 3), 8), {"strides": 2}, ["shifted", "subpixel", "quarters"], None),
+     ["shifted", "neighbours", "neighbours"]),
+    (((64, 28, 28, 1), (3, 3), 8), {"strides": 2}, ["shifted", "subpixel", "quarters"],
+     ["shifted", "subpixel", "neighbours"]),
     (((128, 256, 1), (5,), 16), {}, ["shifted", "taps", "patches"], None),
     (((128, 28, 28, 32), (3, 3), 1), {}, ["taps", "shifted", "exchanged"], None),
     (((128, 28, 28, 32), (5, 5), 1), {}, ["taps", "plain", "exchanged"],
@@ -106,6 +117,7 @@ def test_the_first_form_that_fits(layer, options, without, engine, monkeypatch):
     for available, expected in ((False, without), (True, engine or without)):
         monkeypatch.setattr(onednn, "available", lambda dtype, there=available: there)
         monkeypatch.setattr(onednn, "wanted", lambda: True)
+        monkeypatch.setattr(onednn, "lanes", lambda: 16)
         assert [choice.choose(p).name for p in problems(*layer, **options)] == expected
 
 

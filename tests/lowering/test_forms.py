@@ -36,6 +36,7 @@ FORWARD = {
     "patches": DENSE + STRIDED,
     "tiled": DENSE,
     "all_cores": DENSE + STRIDED,
+    "neighbours": DENSE + STRIDED + GROUPED,
     "shifted": DEPTHWISE + MULTIPLIED + DENSE + STRIDED + DILATED + GROUPED,
     "split": GROUPED,
     "phased": DILATED,
@@ -44,6 +45,7 @@ FORWARD = {
 }
 BACKWARD = {
     "plain": DENSE + STRIDED + DILATED + DEPTHWISE + MULTIPLIED + GROUPED,
+    "neighbours": DENSE + STRIDED + GROUPED,
     "planes": DENSE + STRIDED + GROUPED[:2],
     "patches": DENSE + STRIDED,
     "pairs": GROUPED + MULTIPLIED,

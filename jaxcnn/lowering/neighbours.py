@@ -1,0 +1,99 @@
+"""Layers to few outputs: neighbouring places of the last axis stand beside each other as outputs.
+
+oneDNN computes a vector of outputs at a time; of eight outputs half of it lies idle. The r places
+from r i on have r O outputs, of a kernel that is longer by their distance. With the stride s along
+that axis,
+
+    y[n, r i + q, o] = sum over t, c of  x[n, r s i + t - low, c] * w[t - s q, c, o]
+
+and, for dw, with D for what each of the r places of g gives by itself,
+
+    D[t, c, q, o] = sum over n, i of  x[n, r s i + t - low, c] * g[n, r i + q, o]
+    dw[a, c, o] = sum over q of  D[a + s q, c, q, o]
+
+Neither y nor g is copied: these places lie beside each other in memory. The zeros around the copies
+of w meet neighbours, so a NaN or an infinity in x spreads up to r - 1 places further than the
+kernel reaches. In dw there are none.
+"""
+
+from dataclasses import replace
+from functools import reduce
+from operator import add
+
+import jax
+import jax.numpy as jnp
+
+from .._window import Window
+from . import onednn
+from .correlation import Correlation, Problem, Shape
+from .primitive import correlate
+
+# A longer kernel for all places pays up to so much of what each of them took by itself.
+LEAST_GAIN = 0.85
+
+
+def together(o: int, m: int, k: int, stride: int) -> int:
+    """How many of m places share a vector of o outputs each: 1 where it does not pay."""
+    lanes = onednn.lanes()
+    for r in range(lanes // o, 1, -1):
+        if m % r == 0 and 2 * r * o > lanes and k + stride * (r - 1) <= LEAST_GAIN * k * r:
+            return r
+    return 1
+
+
+def fits(p: Problem) -> bool:
+    """Whether places share a vector, and oneDNN takes them so."""
+    r = _together(p.x, p.w, p.c)
+    if r == 1:
+        return False
+    c, w = _packed(p.c, r), list(p.w)
+    w[-1] *= r
+    if p.c.over_batch:
+        w[-2] //= r
+    else:
+        w[-3] += (r - 1) * p.window.strides[-1]
+    return onednn.fits(replace(p, c=c, w=tuple(w)))
+
+
+def y(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) -> jax.Array:
+    """Of r neighbouring outputs each its own copy of w, shifted by a stride."""
+    r, (*_, m, o) = _together(x.shape, w.shape, c), c.output_shape(x.shape, w.shape)
+    stride, others = c.window.strides[-1], [(0, 0)] * (w.ndim - 3)
+    copies = [
+        jnp.pad(w, (*others, (stride * q, stride * (r - 1 - q)), (0, 0), (0, 0))) for q in range(r)
+    ]
+    bias = None if b is None else jnp.tile(b, r)
+    y = correlate(x, jnp.concatenate(copies, -1), _packed(c, r), bias)
+    return y.reshape(*y.shape[:-2], m, o)
+
+
+def dw(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
+    """The sums of r neighbouring places of g by themselves, then of each tap."""
+    r, (*lead, m, o) = _together(x.shape, g.shape, c), g.shape
+    *_, k, channels, _ = c.output_shape(x.shape, g.shape)
+    stride = c.window.rhs_dilation[-1]
+    sums = correlate(x, g.reshape(*lead, m // r, r * o), _packed(c, r))
+    sums = sums.reshape(*sums.shape[:-2], channels, r, o)
+    return reduce(add, [sums[..., stride * q : stride * q + k, :, q, :] for q in range(r)])
+
+
+def _together(x: Shape, w: Shape, c: Correlation) -> int:
+    window, y_or_dw = c.window, c.output_shape(x, w)
+    m, k = (w[-2], y_or_dw[-3]) if c.over_batch else (y_or_dw[-2], w[-3])
+    stride, dilation = window.strides[-1], window.rhs_dilation[-1]
+    if c.over_batch:
+        stride, dilation = dilation, stride
+    alone = c.groups == 1 and dilation == window.lhs_dilation[-1] == 1
+    return together(w[-1], m, k, stride) if alone else 1
+
+
+def _packed(c: Correlation, r: int) -> Correlation:
+    """The window moves r places at a time, and reaches from side to side as before."""
+    window = c.window
+    strides, dilation = window.strides, window.rhs_dilation
+    if c.over_batch:
+        dilation = (*dilation[:-1], dilation[-1] * r)
+    else:
+        strides = (*strides[:-1], strides[-1] * r)
+    window = Window(strides, window.padding, window.lhs_dilation, dilation)
+    return c.with_(window=window, form="onednn")
