@@ -26,10 +26,11 @@ from .parts import parts_in_cache
 FEW_EXAMPLES = 16
 # A pair of channels is a copy of one of x and of one of g.
 MOST_PAIRS = 64
-# So many rows of patches are soon written, for so many outputs to each channel.
+# So many rows of patches are soon written, for so many outputs; of more channels than one, for so
+# many to each row.
 MOST_PATCHES = 27
 MANY_OUTPUTS = 32
-OUTPUTS_OF_A_CHANNEL = 20
+OUTPUTS_OF_A_ROW = 3.5
 # Of one example that means to so many outputs; by more taps it is as soon done by XLA's own.
 OUTPUTS_OF_ONE_EXAMPLE = 256
 # So many elements that all taps see of few channels one core has written before oneDNN has begun.
@@ -126,11 +127,13 @@ def _has_planes(p: Problem) -> bool:
 
 def _is_patches(p: Problem) -> bool:
     inputs, o = p.x[-1], p.w[-1]
+    rows = inputs * math.prod(p.k)
     if len(p.k) == 1:
         many, most = o > FEW_OUTPUTS, MOST_PATCHES_OF_A_LINE
     else:
-        many, most = o >= max(MANY_OUTPUTS, OUTPUTS_OF_A_CHANNEL * inputs), MOST_PATCHES
-    return many and p.groups == 1 and _in_cache(p) and inputs * math.prod(p.k) <= most
+        many = o >= MANY_OUTPUTS and (inputs == 1 or o >= OUTPUTS_OF_A_ROW * rows)
+        most = MOST_PATCHES
+    return many and p.groups == 1 and _in_cache(p) and rows <= most
 
 
 def _is_few_patches(p: Problem) -> bool:

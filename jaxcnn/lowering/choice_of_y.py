@@ -31,6 +31,7 @@ MOST_SUBPIXELS = 72
 MANY_INPUTS = 256
 # What each tap adds to each output is written down: at most so many times what is read.
 SUMS_OF_A_CHANNEL = 3
+SUMS_OF_ONE_OUTPUT = 7
 # To so many outputs it pays where less is written than read: half of a vector of oneDNN's is idle.
 HALF_A_VECTOR = 8
 # Less work than this is done before the other cores have started, in multiplications and additions.
@@ -117,6 +118,7 @@ def _is_taps(p: Problem) -> bool:
     unit = ones(window.strides, window.lhs_dilation)
     few = o <= HALF_A_VECTOR and places * o <= inputs
     few |= o <= FEW_OUTPUTS and places * o <= SUMS_OF_A_CHANNEL * inputs
+    few |= o == 1 and inputs >= FEW_OUTPUTS and places <= SUMS_OF_ONE_OUTPUT * inputs
     return plain and unit and places > 1 and few
 
 

@@ -28,6 +28,8 @@ from . import onednn
 from .correlation import Correlation, Problem, Shape
 from .primitive import correlate
 
+# Fewer windows than this along the axis are computed no faster than one by one.
+FEWEST_WINDOWS = 4
 # A longer kernel for all places pays up to so much of what each of them took by itself.
 LEAST_GAIN = 0.85
 
@@ -35,8 +37,8 @@ LEAST_GAIN = 0.85
 def together(o: int, m: int, k: int, stride: int) -> int:
     """How many of m places share a vector of o outputs each: 1 where it does not pay."""
     lanes = onednn.lanes()
-    for r in range(lanes // o, 1, -1):
-        if m % r == 0 and 2 * r * o > lanes and k + stride * (r - 1) <= LEAST_GAIN * k * r:
+    for r in range(min(lanes // o, max(2, m // FEWEST_WINDOWS)), 1, -1):
+        if m % r == 0 and 4 * r * o > lanes and k + stride * (r - 1) <= LEAST_GAIN * k * r:
             return r
     return 1
 

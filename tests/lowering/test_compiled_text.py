@@ -100,8 +100,8 @@ def test_step_in_the_trainers_loop(network):
     text = steps.in_scan(network, jaxcnn, 2).text
     assert "while(" in text
     found = dim_labels(in_loops(text))
-    # The wide one's convolutions are all calls of oneDNN, or products.
-    assert found or (network == "wide" and "__onednn" in text)
+    # The convolutions of these are all calls of oneDNN, or products.
+    assert found or (network in ("post", "wide") and "__onednn" in text)
     assert found <= CANONICAL
 
 

@@ -31,8 +31,10 @@ def _wide_vectors(monkeypatch):
         (8, 28, 5, 2, 2),
         (4, 28, 3, 1, 4),
         (3, 28, 3, 1, 4),  # 5 do not divide 28
-        (1, 28, 7, 1, 14),
-        (4, 14, 3, 1, 1),  # two of four are half a vector
+        (2, 28, 7, 1, 7),
+        (1, 28, 7, 1, 7),  # 14 leave two windows
+        (4, 14, 3, 1, 2),  # half a vector
+        (2, 14, 3, 1, 1),  # a quarter of one
         (8, 27, 3, 1, 1),
         (8, 28, 1, 1, 1),  # two taps for one
         (8, 28, 3, 3, 1),
@@ -46,9 +48,9 @@ def test_how_many_share_a_vector(o, m, k, stride, places):
 # The size of x, of w, strides, dilation, padding, and channels in and out.
 SETTINGS = {
     "5x4, two of eight": ((5, 9), (2, 4), (2, 1), (2, 1), ((1, 0), (2, 0)), (3, 8), 2),
-    "stride 2, three of five": ((4, 12), (3, 5), (1, 2), (1, 1), ((1, 1), (2, 1)), (2, 5), 3),
-    "cropped, four of four": ((3, 11), (2, 3), (1, 1), (1, 1), ((0, 0), (-2, 1)), (2, 4), 4),
-    "one axis, five of three": ((12,), (3,), (1,), (1,), ((0, 0),), (2, 3), 5),
+    "stride 2, three of five": ((4, 24), (3, 5), (1, 2), (1, 1), ((1, 1), (2, 1)), (2, 5), 3),
+    "cropped, four of four": ((3, 19), (2, 3), (1, 1), (1, 1), ((0, 0), (-2, 1)), (2, 4), 4),
+    "one axis, five of three": ((22,), (3,), (1,), (1,), ((0, 0),), (2, 3), 5),
     "three axes, two of eight": ((3, 3, 4), (2, 1, 3), (1, 2, 1), (1, 1, 1),
                                  ((0, 1), (0, 0), (1, 1)), (2, 8), 2),
 }  # fmt: skip
