@@ -132,7 +132,7 @@ def _no_such_class(z: jax.Array, labels: jax.Array) -> jax.Array:
 
 def _own(z: jax.Array, labels: jax.Array) -> jax.Array:
     """The logit of each example's own class."""
-    if explicit_sharding(z) is not None:  # a gather cannot say where its result lives
+    if explicit_sharding(z) is not None:  # a gather of split classes has no place
         return jnp.sum(jnp.where(_one_hot(z, labels), z, 0), -1)
     return jnp.take_along_axis(z, labels[..., None], -1, mode="clip")[..., 0]
 

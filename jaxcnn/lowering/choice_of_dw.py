@@ -26,8 +26,8 @@ from .parts import parts_in_cache
 FEW_EXAMPLES = 16
 # A pair of channels is a copy of one of x and of one of g.
 MOST_PAIRS = 64
-# So many rows of patches are soon written, for so many outputs; of more channels than one, for so
-# many to each row.
+# So many rows of patches are soon written, for so many outputs; with more than one channel, for at
+# least so many to each row.
 MOST_PATCHES = 27
 MANY_OUTPUTS = 32
 OUTPUTS_OF_A_ROW = 3.5
@@ -100,7 +100,8 @@ def _is_neighbours(p: Problem) -> bool:
     # Of more inputs than outputs the two are exchanged, where they can be.
     most = p.w[-1] if _is_dense_dw(p) else FEW_CHANNELS
     enough = p.x[0] > onednn_dw.FEW_TO_TRANSPOSE and p.x[-1] <= most
-    return enough and neighbours.fits(p)
+    # The sum of each place is rounded to the dtype of the operands: of 16 bits that is to be seen.
+    return enough and p.dtype == jnp.float32 and neighbours.fits(p)
 
 
 def _is_few_examples(p: Problem) -> bool:

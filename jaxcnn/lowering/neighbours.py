@@ -12,8 +12,8 @@ and, for dw, with D for what each of the r places of g gives by itself,
     dw[a, c, o] = sum over q of  D[a + s q, c, q, o]
 
 Neither y nor g is copied: these places lie beside each other in memory. The zeros around the copies
-of w meet neighbours, so a NaN or an infinity in x spreads up to r - 1 places further than the
-kernel reaches. In dw there are none.
+of w meet neighbours, so a NaN or an infinity in x spreads to up to r - 1 places of y further than
+the kernel reaches. In dw there are none.
 """
 
 from dataclasses import replace
@@ -30,15 +30,19 @@ from .primitive import correlate
 
 # Fewer windows than this along the axis are computed no faster than one by one.
 FEWEST_WINDOWS = 4
-# A longer kernel for all places pays up to so much of what each of them took by itself.
-LEAST_GAIN = 0.85
+# Of what the places take one by one the longer kernel must leave no more than this.
+MOST_LEFT = 0.85
+# And they fill more than one part in so many of a vector.
+PARTS_FILLED = 4
 
 
 def together(o: int, m: int, k: int, stride: int) -> int:
     """How many of m places share a vector of o outputs each: 1 where it does not pay."""
     lanes = onednn.lanes()
-    for r in range(min(lanes // o, max(2, m // FEWEST_WINDOWS)), 1, -1):
-        if m % r == 0 and 4 * r * o > lanes and k + stride * (r - 1) <= LEAST_GAIN * k * r:
+    most = min(lanes // o, max(2, m // FEWEST_WINDOWS))
+    for r in range(most, 1, -1):
+        pays = k + stride * (r - 1) <= MOST_LEFT * k * r
+        if pays and m % r == 0 and PARTS_FILLED * r * o > lanes:
             return r
     return 1
 
@@ -58,19 +62,19 @@ def fits(p: Problem) -> bool:
 
 
 def y(x: jax.Array, w: jax.Array, c: Correlation, b: jax.Array | None = None) -> jax.Array:
-    """Of r neighbouring outputs each its own copy of w, shifted by a stride."""
+    """A copy of w for each of r neighbouring outputs, one stride further than the last."""
     r, (*_, m, o) = _together(x.shape, w.shape, c), c.output_shape(x.shape, w.shape)
     stride, others = c.window.strides[-1], [(0, 0)] * (w.ndim - 3)
     copies = [
         jnp.pad(w, (*others, (stride * q, stride * (r - 1 - q)), (0, 0), (0, 0))) for q in range(r)
     ]
     bias = None if b is None else jnp.tile(b, r)
-    y = correlate(x, jnp.concatenate(copies, -1), _packed(c, r), bias)
-    return y.reshape(*y.shape[:-2], m, o)
+    places = correlate(x, jnp.concatenate(copies, -1), _packed(c, r), bias)
+    return places.reshape(*places.shape[:-2], m, o)
 
 
 def dw(x: jax.Array, g: jax.Array, c: Correlation) -> jax.Array:
-    """The sums of r neighbouring places of g by themselves, then of each tap."""
+    """D in one sum over the batch, and dw as the sum of its r places, each on its own taps."""
     r, (*lead, m, o) = _together(x.shape, g.shape, c), g.shape
     *_, k, channels, _ = c.output_shape(x.shape, g.shape)
     stride = c.window.rhs_dilation[-1]
@@ -83,7 +87,7 @@ def _together(x: Shape, w: Shape, c: Correlation) -> int:
     window, y_or_dw = c.window, c.output_shape(x, w)
     m, k = (w[-2], y_or_dw[-3]) if c.over_batch else (y_or_dw[-2], w[-3])
     stride, dilation = window.strides[-1], window.rhs_dilation[-1]
-    if c.over_batch:
+    if c.over_batch:  # there the layer's strides dilate g
         stride, dilation = dilation, stride
     alone = c.groups == 1 and dilation == window.lhs_dilation[-1] == 1
     return together(w[-1], m, k, stride) if alone else 1

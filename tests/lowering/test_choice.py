@@ -50,6 +50,8 @@ CASES = [
     (((1, 28, 28, 4), (5, 5), 4), {}, ["tiled", "tiled", "plain"],
      ["neighbours", "neighbours", "onednn"]),
     (((128, 24, 24, 8), (5, 5), 8), {}, ["tiled", "tiled", "quarters"], ["neighbours"] * 3),
+    (((128, 24, 24, 8), (5, 5), 8), {"dtype": jnp.bfloat16}, ["plain", "plain", "plain"],
+     ["neighbours", "neighbours", "onednn"]),
     (((64, 28, 28, 8), (3, 3), 2), {}, ["taps", "shifted", "quarters"],
      ["taps", "shifted", "exchanged"]),
     (((64, 28, 28, 16), (5, 5), 8), {"strides": 2}, ["plain", "subpixel", "quarters"],

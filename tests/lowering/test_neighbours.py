@@ -75,6 +75,25 @@ def test_the_same_sums(name):
     assert_equal(found, np.maximum(y + b, 0), "y with bias and relu")
 
 
+def test_how_far_a_nan_spreads():
+    rng = np.random.default_rng(0)
+    layer = Correlation(Window((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1)))
+    x, w = rng.normal(size=(4, 6, 12, 2)), rng.normal(size=(3, 3, 2, 8))
+    g = jnp.asarray(rng.normal(size=(4, 6, 12, 8)))
+    finite = neighbours.y(jnp.asarray(x), jnp.asarray(w), layer)
+    x[1, 3, 6, 0] = np.nan
+    spoilt = neighbours.y(jnp.asarray(x), jnp.asarray(w), layer)
+    reached = np.zeros(spoilt.shape, bool)
+    reached[1, 2:5, 5:8] = True  # by the kernel
+    beside = np.zeros(spoilt.shape, bool)
+    beside[1, 2:5, 4:9] = True  # and one place further
+    assert np.isnan(spoilt[reached]).all()
+    assert_equal(spoilt[~beside], finite[~beside], "y elsewhere")
+    dw = neighbours.dw(jnp.asarray(x), g, layer.of_dw((6, 12), (3, 3)))
+    assert np.isnan(dw[..., 0, :]).all()
+    assert np.isfinite(dw[..., 1, :]).all()
+
+
 @here
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_call_each_for_y_dx_and_dw(dtype):
