@@ -134,16 +134,16 @@ def _no_such_class(z: jax.Array, labels: jax.Array) -> jax.Array:
 def _own(z: jax.Array, labels: jax.Array) -> jax.Array:
     """The logit of each example's own class."""
     if explicit_sharding(z) is not None:  # a gather of split classes has no place
-        return _masked(z, labels)
+        return _summed(z, labels)
     # Elsewhere than on a CPU a gather moves more than the sum reads.
-    return lax.platform_dependent(z, labels, cpu=_read, default=_masked)
+    return lax.platform_dependent(z, labels, cpu=_read, default=_summed)
 
 
 def _read(z: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.take_along_axis(z, labels[..., None], -1, mode="clip")[..., 0]
 
 
-def _masked(z: jax.Array, labels: jax.Array) -> jax.Array:
+def _summed(z: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(_one_hot(z, labels), z, 0), -1)
 
 

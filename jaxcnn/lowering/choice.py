@@ -52,8 +52,6 @@ def run(
     x: jax.Array, w: jax.Array, b: jax.Array | None = None, *, c: Correlation, form: Form
 ) -> jax.Array:
     """The correlation by this form, with its bias and its activation."""
-    if form.name == "onednn":
-        return onednn.run(x, w, c, b)
     # Inside the form that was forced, the nested choices are free.
     inner = c.with_(form=FREE if c.form == form.name else c.form)
     if form.name in WHOLE:
